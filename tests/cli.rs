@@ -24,6 +24,7 @@ mod signals;
 mod sim;
 mod snapshots;
 mod store;
+mod tables;
 mod tampering;
 mod validators;
 mod walk;

@@ -158,3 +158,49 @@ fn what_is_wrong_with_a_file_is_named() {
     fails(2, &["--file", &questions], &["--task"]);
     assert!(!Path::new(&bench.out()).exists());
 }
+
+#[test]
+fn a_kept_result_is_shown_by_the_log_the_card_and_the_tables() {
+    let bench = Bench::new("kept");
+    bench.home.window("0");
+    let questions = bench.questions();
+    let beside = |name: &str| bench.folder.join(name).to_str().unwrap().to_owned();
+    assert!(bench.home.ok(["log"])["windows"][0].get("evaluations").is_none());
+    let value = bench.home.ok(["eval", "--task", "arc_easy", "--file", &questions, "--keep"]);
+    let key = hash(&bench.home.ok(["key", "show"]), "key");
+    let logged = bench.home.ok(["log"])["windows"][0]["evaluations"].take();
+    assert_eq!(
+        logged,
+        json!([{
+            "evaluation": value["id"], "task": "arc_easy", "shots": 0, "questions": 12, "correct": value["correct"],
+            "correct_normalised": value["correct_normalised"], "loss_nanonats": value["loss_nanonats"], "signers": [key],
+        }])
+    );
+    let said = bench.home.say(["log"]).out;
+    assert!(said.contains("evaluations") && said.contains("arc_easy: acc "), "{said}");
+    bench.home.ok(["export", "@", "--hf", &beside("exported")]);
+    let card = fs::read_to_string(bench.folder.join("exported/README.md")).unwrap();
+    assert!(card.contains(value["id"].as_str().unwrap()) && card.contains(&format!("`{key}`")), "{card}");
+    bench.home.ok(["export", "tables", "--format", "csv", "--out", &beside("tables")]);
+    let table = fs::read_to_string(bench.folder.join("tables/evaluations.csv")).unwrap();
+    let row = table.lines().nth(1).unwrap();
+    assert!(row.starts_with(&format!("{},{key},1,", hash(&value, "id"))), "{table}");
+    // The same once more adds nothing, and the model of before the window has a result of its own.
+    bench.home.ok(["eval", "--task", "arc_easy", "--file", &questions, "--keep"]);
+    assert_eq!(bench.home.ok(["log"])["windows"][0]["evaluations"].as_array().unwrap().len(), 1);
+    let said = bench
+        .home
+        .fails(2, ["eval", "--task", "arc_easy", "--file", &questions, "--keep", "--model", &beside("exported")]);
+    assert!(said.err.contains("no checkpoint of a run"), "{said:?}");
+
+    // A damaged document is named, and nothing is made of it.
+    let run = hash(&bench.home.ok(["run", "show"]), "run");
+    let document = bench.home.path().join(format!("runs/{run}/evaluations/evaluation-{}.cbor", hash(&value, "id")));
+    let bytes = fs::read(&document).unwrap();
+    fs::write(&document, &bytes[..bytes.len() - 3]).unwrap();
+    for arguments in [&["log"][..], &["export", "tables", "--out", &beside("more")]] {
+        let said = bench.home.fails(5, arguments);
+        assert!(said.err.contains("is damaged") && said.err.contains("remove the file"), "{said:?}");
+    }
+    assert!(!bench.folder.join("more").exists());
+}

@@ -12,6 +12,7 @@ mod key;
 mod killed;
 mod registration;
 pub(super) mod running;
+mod schedule;
 mod tickets;
 
 use serde_json::Value;

@@ -9,7 +9,7 @@ use std::process::{Child, Stdio};
 use serde_json::{Value, json};
 use templar_model::hf;
 
-use super::home::Home;
+use super::home::{Home, Said};
 
 #[test]
 fn a_folder_is_told_to_be_a_checkpoint_or_not() {
@@ -72,6 +72,51 @@ fn a_gguf_file_is_written_once() {
     assert!(again.err.contains("already there") || again.out.contains("already there"), "{again:?}");
     home.fails(2, ["export", "@", "--gguf", &file, "--dtype", "bf16"]);
     home.fails(2, ["export", "@"]);
+}
+
+#[test]
+fn a_patched_folder_is_the_export_of_the_later_checkpoint() {
+    let home = Home::with_run("patched", &[]);
+    home.window("0");
+    home.window("1");
+    let out = |name: &str| home.path().with_file_name(name).to_str().unwrap().to_owned();
+    for (dtype, from) in [("f32", "w0"), ("bf16", "w0")] {
+        let (served, whole, patch) = (out(&format!("{dtype}-served")), out(&format!("{dtype}-whole")), out(dtype));
+        let first = home.ok(["export", from, "--hf", &served, "--dtype", dtype, "--max-shard-bytes", "20000"]);
+        let last = home.ok(["export", "@", "--hf", &whole, "--dtype", dtype, "--max-shard-bytes", "20000"]);
+        let written = home.ok(["export", "@", "--patch", from, "--out", &patch, "--dtype", dtype]);
+        assert_eq!((&written["from"], &written["checkpoint"]), (&first["checkpoint"], &last["checkpoint"]));
+        // No home is needed.
+        let apply =
+            || Said::of(super::home::program().args(["export", "apply", &patch, &served, "--json"]).output().unwrap());
+        let applied = apply();
+        assert_eq!((applied.code, &applied.last()["checkpoint"]), (0, &last["checkpoint"]), "{applied:?}");
+        for entry in fs::read_dir(&whole).unwrap() {
+            let name = entry.unwrap().file_name();
+            let [one, other] = [&whole, &served].map(|dir| fs::read(Path::new(dir).join(&name)).unwrap());
+            assert!(one == other, "{name:?}");
+        }
+        assert_eq!(home.ok(["verify", &served])["checkpoint"], last["checkpoint"]);
+        assert_eq!(apply().last()["tensors"], 0, "it is patched already");
+    }
+    // A patch for another type, one that is there, one that is cut, and a folder of another checkpoint.
+    let said = home.fails(1, ["export", "apply", &out("bf16"), &out("f32-whole")]);
+    assert!(said.err.contains("F32") && said.err.contains("same --dtype"), "{said:?}");
+    assert!(home.fails(1, ["export", "@", "--patch", "w0", "--out", &out("f32")]).err.contains("already there"));
+    let bytes = fs::read(out("f32")).unwrap();
+    fs::write(out("cut"), &bytes[..bytes.len() - 1]).unwrap();
+    let said = home.fails(4, ["export", "apply", &out("cut"), &out("f32-served")]);
+    assert!(said.err.contains("is damaged") && said.err.contains("get the patch again"), "{said:?}");
+    let start = home.ok(["run", "show"]);
+    home.ok(["export", start["checkpoint"].as_str().unwrap(), "--hf", &out("start")]);
+    let said = home.fails(4, ["export", "apply", &out("f32"), &out("start")]);
+    assert!(said.err.contains("another model than checkpoint") && said.err.contains("templar verify"), "{said:?}");
+    home.fails(2, ["export", "@", "--patch", "w0"]);
+    home.fails(2, ["export", "@", "--out", &out("x")]);
+    home.fails(2, ["export", "@", "--patch", "w0", "--out", &out("x"), "--dtype", "f16"]);
+    home.fails(3, ["export", "@", "--patch", "w9", "--out", &out("x")]);
+    home.fails(3, ["export", "apply", &out("nowhere"), &out("start")]);
+    assert!(!Path::new(&out("x")).exists());
 }
 
 /// A server that is ended with the test.

@@ -54,6 +54,11 @@ impl Printer {
         Self { mode, colour: !no_color && mode != Mode::Json, columns }
     }
 
+    /// A printer that prints results and errors only.
+    pub(crate) fn quiet(self) -> Self {
+        Self { mode: Mode::Quiet, ..self }
+    }
+
     /// Whether the output is JSON.
     pub(crate) fn is_json(&self) -> bool {
         self.mode == Mode::Json

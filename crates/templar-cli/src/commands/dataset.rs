@@ -1,5 +1,6 @@
 //! `templar dataset`: imports text as content-addressed tokens, and lists, shows and checks datasets.
 
+mod export;
 mod facts;
 mod import;
 mod list;
@@ -24,6 +25,7 @@ pub(crate) enum DatasetCommand {
     Import(Box<import::ImportArgs>),
     Merge(merge::MergeArgs),
     List(list::ListArgs),
+    Export(export::ExportArgs),
     /// Print the name, licence, source and sizes of a dataset
     Show(NamedDataset),
     /// Print one page of a dataset as text
@@ -58,6 +60,7 @@ pub(crate) fn run(invocation: &Invocation, command: &DatasetCommand) -> CommandR
         DatasetCommand::Import(args) => import::run(invocation, args),
         DatasetCommand::Merge(args) => merge::run(invocation, args),
         DatasetCommand::List(args) => list::run(invocation, args),
+        DatasetCommand::Export(args) => export::run(invocation, args),
         DatasetCommand::Show(args) => show(invocation, args),
         DatasetCommand::Sample(args) => page(invocation, args),
         DatasetCommand::Verify(args) => check(invocation, args),

@@ -1,11 +1,11 @@
 //! `templar eval`: measures a model on a benchmark or a text, and recomputes such a result.
 
 mod check;
-mod measure;
-mod model;
+pub(crate) mod measure;
+pub(crate) mod model;
 mod progress;
-mod report;
-mod result_files;
+pub(crate) mod report;
+pub(crate) mod result_files;
 
 use crate::error::CommandResult;
 use crate::invocation::Invocation;

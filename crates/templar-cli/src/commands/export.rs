@@ -1,16 +1,22 @@
-//! `templar export`: writes a checkpoint as a Hugging Face folder, or as a GGUF file.
+//! `templar export`: writes a checkpoint as a Hugging Face folder, as a GGUF file, or as a patch of such folders; and a
+//! run as tables.
+
+mod patch;
+mod tables;
 
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use serde_json::json;
-use templar_export::card::Card;
+use templar_data::HuggingFaceFiles;
+use templar_export::card::{Card, CardEvaluation};
 use templar_export::gguf::vocabulary::Vocabulary;
 use templar_export::gguf::{self, GgufContents, MatrixType};
 use templar_home::access::Access;
-use templar_manifest::Initial;
+use templar_manifest::{Initial, PublicKey};
 use templar_model::hf::{self, WeightType};
 use templar_query::log::RunLog;
+use templar_query::measured::{SignedEvaluation, signed_evaluations};
 
 use super::generate::{Loaded, load};
 use crate::error::{Code, CommandError, CommandResult};
@@ -18,29 +24,45 @@ use crate::invocation::Invocation;
 use crate::printer::path_text;
 use crate::signals;
 
-/// Write a checkpoint as a Hugging Face folder, or as a GGUF file
+/// Write a checkpoint as a Hugging Face folder, as a GGUF file, or as what changed; or a run as tables
 ///
 /// The folder states the end token of the dataset, the chat template that came with the tokenizer, and the whole
 /// context of the model. Its tokenizer adds no tokens that training did not see. Its README.md is a model card with the
 /// run, the checkpoint, the data, the losses, and the command that verifies the folder. A GGUF file is for llama.cpp
-/// and what is built on it.
+/// and what is built on it. A patch makes folders of an earlier checkpoint into folders of this one.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(group = clap::ArgGroup::new("written").required(true))]
 pub(crate) struct ExportArgs {
+    #[command(subcommand)]
+    command: Option<ExportCommand>,
     /// A hash, four or more digits of one, @ for the current checkpoint, or wN for the one after window N
-    #[arg(value_name = "HASH|@|wN")]
-    checkpoint: String,
+    #[arg(value_name = "HASH|@|wN", required = true)]
+    checkpoint: Option<String>,
     /// The folder to write, for `from_pretrained`; it must be new or empty
-    #[arg(long, value_name = "DIR", required_unless_present = "gguf", conflicts_with = "gguf")]
+    #[arg(long, value_name = "DIR", group = "written")]
     hf: Option<PathBuf>,
     /// The GGUF file to write; it must be new
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", group = "written")]
     gguf: Option<PathBuf>,
+    /// Write what changed since this checkpoint, into the file of --out
+    #[arg(long, value_name = "HASH|@|wN", group = "written", requires = "out")]
+    patch: Option<String>,
+    /// The patch to write; it must be new
+    #[arg(long, value_name = "FILE", requires = "patch")]
+    out: Option<PathBuf>,
     /// The type of the weights: bf16 for folders, f16 for the matrices of GGUF files. Both round
     #[arg(long, value_name = "TYPE", default_value = "f32")]
     dtype: TypeName,
     /// Divide the folder's weights into files of at most so many bytes, with an index
     #[arg(long, value_name = "BYTES", requires = "hf")]
     max_shard_bytes: Option<u64>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum ExportCommand {
+    Apply(patch::ApplyArgs),
+    Tables(tables::TablesArgs),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -61,8 +83,18 @@ impl TypeName {
 }
 
 pub(crate) fn run(invocation: &Invocation, args: &ExportArgs) -> CommandResult {
+    match &args.command {
+        Some(ExportCommand::Apply(args)) => return patch::apply(invocation, args),
+        Some(ExportCommand::Tables(args)) => return tables::run(invocation, args),
+        None => {}
+    }
     let access = invocation.read()?;
-    let loaded = load(&access, &args.checkpoint)?;
+    // clap asks for a checkpoint where there is no subcommand.
+    let loaded = load(&access, args.checkpoint.as_deref().unwrap_or("@"))?;
+    if let (Some(from), Some(out)) = (&args.patch, &args.out) {
+        let weights = weight_type(args.dtype)?;
+        return patch::write(invocation, &access, &loaded, &patch::Wanted { from, out, weights });
+    }
     let (hf, gguf) = (args.hf.clone(), args.gguf.clone());
     signals::removes(move || half_written(hf.as_deref(), gguf.as_deref()));
     let (kind, path) = match (&args.hf, &args.gguf) {
@@ -74,7 +106,7 @@ pub(crate) fn run(invocation: &Invocation, args: &ExportArgs) -> CommandResult {
             write_gguf(&loaded, file, args.dtype)?;
             ("gguf", file)
         }
-        (None, None) => return Err(CommandError::says(Code::Usage, "--hf or --gguf says what to write")),
+        (None, None) => return Err(CommandError::says(Code::Usage, "--hf, --gguf or --patch says what to write")),
     };
     let tokenizer = &loaded.tokenizer;
     let parameters = loaded.parameters.len();
@@ -101,34 +133,47 @@ fn half_written(folder: Option<&Path>, file: Option<&Path>) -> Vec<PathBuf> {
 }
 
 fn folder(access: &Access, loaded: &Loaded, dir: &Path, args: &ExportArgs) -> Result<(), CommandError> {
-    let weights = match args.dtype {
-        TypeName::F32 => WeightType::F32,
-        TypeName::Bf16 => WeightType::Bf16,
+    let weights = weight_type(args.dtype)?;
+    let files = tokenizer_files(loaded)?;
+    let card = card(access, loaded, args.dtype.name())?;
+    let options = hf::ExportOptions { weights, max_shard_bytes: args.max_shard_bytes, card: Some(&card) };
+    Ok(hf::export_with(dir, &contents(loaded, &files), &options)?)
+}
+
+/// The type of the weights of a folder.
+fn weight_type(dtype: TypeName) -> Result<WeightType, CommandError> {
+    match dtype {
+        TypeName::F32 => Ok(WeightType::F32),
+        TypeName::Bf16 => Ok(WeightType::Bf16),
         TypeName::F16 => {
             let error = CommandError::says(Code::Usage, "a folder's weights are f32 or bf16");
-            return Err(error.hint("--dtype bf16 halves them, too"));
+            Err(error.hint("--dtype bf16 halves them, too"))
         }
-    };
+    }
+}
+
+fn tokenizer_files(loaded: &Loaded) -> Result<HuggingFaceFiles, CommandError> {
+    Ok(loaded.tokenizer.hugging_face_files(loaded.model.positions(), loaded.chat_template.as_ref())?)
+}
+
+fn contents<'a>(loaded: &'a Loaded, files: &'a HuggingFaceFiles) -> hf::FolderContents<'a> {
     let tokenizer = &loaded.tokenizer;
-    let files = tokenizer.hugging_face_files(loaded.model.positions(), loaded.chat_template.as_ref())?;
-    let contents = hf::FolderContents {
+    hf::FolderContents {
         spec: &loaded.model,
         params: &loaded.parameters,
         special: hf::SpecialIds { start: tokenizer.start_token(), end: tokenizer.end_token() },
         tokenizer: &files.tokenizer,
         tokenizer_config: &files.config,
-    };
-    let card = card(access, loaded, args.dtype)?;
-    let options = hf::ExportOptions { weights, max_shard_bytes: args.max_shard_bytes, card: Some(&card) };
-    Ok(hf::export_with(dir, &contents, &options)?)
+    }
 }
 
 /// The model card, from the manifests and records of the run.
-fn card(access: &Access, loaded: &Loaded, dtype: TypeName) -> Result<String, CommandError> {
+fn card(access: &Access, loaded: &Loaded, dtype: &'static str) -> Result<String, CommandError> {
     let Loaded { context, manifest, .. } = loaded;
     let (genesis, dataset) = (&context.genesis, &context.dataset);
     let windows = manifest.window.0;
     let log = RunLog::read(access, context)?;
+    let evaluations = signed_evaluations(access, context.run)?.remove(&loaded.id).unwrap_or_default();
     let losses = log.windows.iter().filter(|row| row.window.0 < windows);
     let card = Card {
         run_name: &genesis.name,
@@ -137,8 +182,8 @@ fn card(access: &Access, loaded: &Loaded, dtype: TypeName) -> Result<String, Com
         windows,
         parameters: loaded.parameters.len(),
         positions: loaded.model.positions(),
-        weights: dtype.name(),
-        is_exact: dtype == TypeName::F32,
+        weights: dtype,
+        is_exact: dtype == TypeName::F32.name(),
         dataset_name: &dataset.name,
         dataset: genesis.dataset.to_string(),
         source: &dataset.source,
@@ -149,8 +194,20 @@ fn card(access: &Access, loaded: &Loaded, dtype: TypeName) -> Result<String, Com
             _ => "those of another model, named by the run's genesis",
         },
         losses: losses.map(|row| (row.window.0, row.held_out_loss)).collect(),
+        evaluations: evaluations.into_iter().map(on_card).collect(),
     };
     Ok(card.text())
+}
+
+fn on_card(found: SignedEvaluation) -> CardEvaluation {
+    CardEvaluation {
+        result: found.in_words(),
+        task: found.task,
+        shots: found.shots,
+        questions: found.questions,
+        document: found.evaluation.to_string(),
+        signers: found.signers.iter().map(PublicKey::to_string).collect(),
+    }
 }
 
 fn write_gguf(loaded: &Loaded, file: &Path, dtype: TypeName) -> Result<(), CommandError> {

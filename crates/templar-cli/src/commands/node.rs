@@ -1,7 +1,10 @@
 //! `templar node`: takes part in a run automatically, window after window.
 
+mod schedule;
+
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +16,8 @@ use templar_node::trainer::{HonestTrainer, Trainer};
 use templar_query::find::run_context;
 use templar_testkit::pacing::RandomPauses;
 use templar_testkit::trainer::NoiseTrainer;
+
+use schedule::{Evaluator, Schedule};
 
 use crate::compute::Compute;
 use crate::error::{Code, CommandResult};
@@ -37,6 +42,10 @@ pub(crate) struct NodeArgs {
     /// Run `store gc` as windows close: remove old checkpoints, old states, and deltas that came too late
     #[arg(long)]
     prune: bool,
+    /// Measure the models of the run as this file says, and keep the signed results, which `templar log` and model
+    /// cards show
+    #[arg(long, value_name = "FILE.toml")]
+    evaluate: Option<PathBuf>,
     #[command(flatten)]
     compute: Compute,
     #[command(flatten)]
@@ -76,6 +85,7 @@ enum ConductName {
 
 pub(crate) fn run(invocation: &Invocation, args: &NodeArgs) -> CommandResult {
     args.compute.choose(invocation)?;
+    let schedule = args.evaluate.as_deref().map(Schedule::read).transpose()?;
     let ticket = args.join.as_deref().map(str::parse::<Ticket>).transpose()?;
     let access = invocation.write()?;
     let metrics = args.metrics.or(args.listen.settings(invocation, &access.home)?.metrics);
@@ -107,6 +117,7 @@ pub(crate) fn run(invocation: &Invocation, args: &NodeArgs) -> CommandResult {
     };
     let stop = if args.until_stdin_closes { Stop::WithStdin } else { Stop::OnSignal };
     let printer = invocation.printer;
+    let evaluator = schedule.map(|schedule| Evaluator::start(invocation, schedule)).transpose()?;
     let say = |event: &NodeEvent| {
         match event {
             NodeEvent::Started { ticket, .. } => {
@@ -115,6 +126,9 @@ pub(crate) fn run(invocation: &Invocation, args: &NodeArgs) -> CommandResult {
                 tell_addresses(&printer, event);
             }
             event => events::tell(&printer, event),
+        }
+        if let (Some(evaluator), NodeEvent::Closed { window, checkpoint, .. }) = (&evaluator, event) {
+            evaluator.closed(*window, *checkpoint);
         }
         ControlFlow::Continue(())
     };

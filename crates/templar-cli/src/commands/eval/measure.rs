@@ -7,6 +7,8 @@ use templar_eval::{
     Benchmark, Evaluation, Measured, Outcome, Request, Score, Scoring, Table, Tally, Task, TaskResult, TextResult,
     file_id, read_text,
 };
+use templar_home::Home;
+use templar_home::evaluations::KeptEvaluations;
 use templar_home::files::{Privacy, write_whole};
 use templar_manifest::Arithmetic;
 
@@ -20,7 +22,7 @@ use crate::invocation::Invocation;
 
 #[derive(Debug, clap::Args)]
 #[group(id = "measured", required = true, multiple = false, args = ["task", "text"])]
-pub(super) struct MeasureArgs {
+pub(crate) struct MeasureArgs {
     /// The benchmark: arc_challenge, arc_easy, hellaswag, lambada_openai, mmlu, openbookqa, piqa, sciq or winogrande
     #[arg(long, value_name = "TASK", requires = "file")]
     task: Option<Task>,
@@ -49,6 +51,10 @@ pub(super) struct MeasureArgs {
     /// Sign the result with the key of the home
     #[arg(long, requires = "out")]
     sign: bool,
+    /// Sign the result and keep it in the home, where `templar log`, model cards and tables show it. The model must be a
+    /// checkpoint of the home
+    #[arg(long)]
+    keep: bool,
     /// Write a line of JSON for each question into this file: the sums of all answers, and what was chosen
     #[arg(long, value_name = "FILE", conflicts_with = "text")]
     samples: Option<PathBuf>,
@@ -58,7 +64,7 @@ pub(super) struct MeasureArgs {
 
 /// What is measured, with what.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Subject {
+pub(crate) enum Subject {
     /// A benchmark.
     Task { task: Task, shots: u32, limit: Option<u64> },
     /// The loss on the one file.
@@ -66,17 +72,17 @@ pub(super) enum Subject {
 }
 
 /// A finished measurement.
-pub(super) struct Done {
+pub(crate) struct Done {
     /// The result as a document, where the arithmetic is exact.
-    pub(super) evaluation: Option<Evaluation>,
-    pub(super) measured: Measured,
+    pub(crate) evaluation: Option<Evaluation>,
+    pub(crate) measured: Measured,
     /// The questions, where there are any.
     outcomes: Vec<Outcome>,
 }
 
-pub(super) fn run(invocation: &Invocation, args: &MeasureArgs) -> CommandResult {
+pub(crate) fn run(invocation: &Invocation, args: &MeasureArgs) -> CommandResult {
     args.compute.choose(invocation)?;
-    let key = args.sign.then(|| templar_home::Home::open(invocation.root()?)?.key().map_err(CommandError::from));
+    let key = (args.sign || args.keep).then(|| Home::open(invocation.root()?)?.key().map_err(CommandError::from));
     let key = key.transpose()?;
     let inputs = Inputs {
         model: args.model.clone(),
@@ -88,10 +94,14 @@ pub(super) fn run(invocation: &Invocation, args: &MeasureArgs) -> CommandResult 
     let mut model = Measurable::open(invocation, &args.model)?;
     if !model.scorer.is_exact() {
         invocation.printer.warn("this architecture is computed by candle: the last bits differ between machines");
-        if args.out.is_some() {
+        if args.out.is_some() || args.keep {
             let error = CommandError::says(Code::Failed, "the result of this architecture cannot be written or signed");
-            return Err(error.hint("leave out --out and --sign; others could not compute the same numbers"));
+            return Err(error.hint("leave out --out, --sign and --keep; others could not compute the same numbers"));
         }
+    }
+    if args.keep && model.run.is_none() {
+        let error = CommandError::says(Code::Usage, "a folder is no checkpoint of a run, so no run keeps the result");
+        return Err(error.hint("name a checkpoint with --model @, or write the result with --out DIR"));
     }
     if let Some(out) = &args.out {
         std::fs::create_dir_all(out)?;
@@ -108,6 +118,11 @@ pub(super) fn run(invocation: &Invocation, args: &MeasureArgs) -> CommandResult 
         value["result"] = json!(files.document());
         written = Some(files);
     }
+    if let (true, Some(run), Some(evaluation), Some(key)) = (args.keep, model.run, &done.evaluation, &key) {
+        let home = Home::open(invocation.root()?)?;
+        KeptEvaluations::of(&home, run).keep(evaluation, evaluation.sign(key))?;
+        invocation.printer.talk("the home keeps the signed result; `templar log` shows it");
+    }
     value["id"] = json!(done.evaluation.as_ref().map(Evaluation::id));
     value["exact"] = json!(model.scorer.is_exact());
     invocation.printer.data(&value, report::table(&done.measured));
@@ -120,7 +135,7 @@ pub(super) fn run(invocation: &Invocation, args: &MeasureArgs) -> CommandResult 
 }
 
 /// Measures a model. With a folder, work that was interrupted goes on.
-pub(super) fn measure(
+pub(crate) fn measure(
     invocation: &Invocation,
     model: &mut Measurable,
     subject: &Subject,

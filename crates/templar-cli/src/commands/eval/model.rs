@@ -6,7 +6,7 @@ use std::sync::Arc;
 use templar_data::{Tokenizer, TokenizerError};
 use templar_device::{Arithmetic, for_arithmetic};
 use templar_eval::{Encoder, Scorer, model_root};
-use templar_manifest::{CheckpointId, Hash, ModelSpec};
+use templar_manifest::{CheckpointId, Hash, ModelSpec, RunId};
 use templar_model::hf::{self, ImportError, OpenFolderError};
 
 use crate::commands::generate::load;
@@ -15,13 +15,15 @@ use crate::invocation::Invocation;
 use crate::tokenizer_file;
 
 /// A model with its tokenizer.
-pub(super) struct Measurable {
-    pub(super) scorer: Scorer,
+pub(crate) struct Measurable {
+    pub(crate) scorer: Scorer,
     /// The root hash, where the arithmetic is exact.
-    pub(super) root: Option<Hash>,
+    pub(crate) root: Option<Hash>,
+    /// The run, where the model is a checkpoint of one.
+    pub(crate) run: Option<RunId>,
     /// The checkpoint, where the model is one of a run.
-    pub(super) checkpoint: Option<CheckpointId>,
-    pub(super) tokenizer: Tokenizer,
+    pub(crate) checkpoint: Option<CheckpointId>,
+    pub(crate) tokenizer: Tokenizer,
     /// The tokens that stand before every text.
     before: Vec<u32>,
     /// The token that a text follows where nothing is before it.
@@ -30,7 +32,7 @@ pub(super) struct Measurable {
 
 impl Measurable {
     /// The model of a folder, or the checkpoint of the home that has this name.
-    pub(super) fn open(invocation: &Invocation, named: &str) -> Result<Self, CommandError> {
+    pub(crate) fn open(invocation: &Invocation, named: &str) -> Result<Self, CommandError> {
         if is_folder(named) { Self::of_folder(Path::new(named)) } else { Self::of_checkpoint(invocation, named) }
     }
 
@@ -41,8 +43,8 @@ impl Measurable {
         let (spec, parameters) = (&loaded.model, &loaded.parameters);
         let (scorer, root) = (exact(spec, parameters)?, model_root(spec, parameters)?);
         let alone = last_of_beginning(&loaded.tokenizer)?;
-        let (root, checkpoint) = (Some(root), Some(loaded.id));
-        Ok(Self { scorer, root, checkpoint, tokenizer: loaded.tokenizer, before, alone })
+        let (root, run, checkpoint) = (Some(root), Some(loaded.context.run), Some(loaded.id));
+        Ok(Self { scorer, root, run, checkpoint, tokenizer: loaded.tokenizer, before, alone })
     }
 
     fn of_folder(dir: &Path) -> Result<Self, CommandError> {
@@ -59,11 +61,11 @@ impl Measurable {
             Err(ImportError::GenerateOnly { .. }) => (Scorer::candle(hf::open(dir)?.model), None),
             Err(error) => return Err(OpenFolderError::from(error).into()),
         };
-        Ok(Self { scorer, root, checkpoint: None, tokenizer, before, alone })
+        Ok(Self { scorer, root, run: None, checkpoint: None, tokenizer, before, alone })
     }
 
     /// How the texts of this model are encoded.
-    pub(super) fn encoder(&self) -> Encoder<'_> {
+    pub(crate) fn encoder(&self) -> Encoder<'_> {
         Encoder::new(&self.tokenizer, self.before.clone(), self.alone, self.scorer.positions())
     }
 }

@@ -8,7 +8,7 @@ use templar_numerics::exp_f64;
 use crate::printer;
 
 /// The result as JSON.
-pub(super) fn value(measured: &Measured, model: Option<&Hash>, checkpoint: Option<&CheckpointId>) -> Value {
+pub(crate) fn value(measured: &Measured, model: Option<&Hash>, checkpoint: Option<&CheckpointId>) -> Value {
     let mut value = serde_json::to_value(measured).unwrap_or_default();
     let mut value =
         value.as_object_mut().and_then(|kinds| kinds.values_mut().next().map(Value::take)).unwrap_or_default();
@@ -34,8 +34,21 @@ pub(super) fn value(measured: &Measured, model: Option<&Hash>, checkpoint: Optio
     value
 }
 
+/// The result in a line.
+pub(crate) fn line(measured: &Measured) -> String {
+    match measured {
+        Measured::Task(result) => {
+            let normalised = result.correct_normalised.map(|correct| share(correct, result.questions));
+            let normalised = normalised.map_or_else(String::new, |share| format!(", acc_norm {share:.4}"));
+            let (task, questions) = (&result.task, result.questions);
+            format!("{task}: acc {:.4}{normalised} of {questions} questions", share(result.correct, questions))
+        }
+        Measured::Text(result) => format!("text: {:.6} nats a token", mean(result.loss_nanonats, result.tokens)),
+    }
+}
+
 /// The result as a table.
-pub(super) fn table(measured: &Measured) -> String {
+pub(crate) fn table(measured: &Measured) -> String {
     match measured {
         Measured::Task(result) => task(result),
         Measured::Text(result) => text(result),

@@ -17,33 +17,33 @@ use crate::error::{Code, CommandError};
 /// The paths of what was measured.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Inputs {
+pub(crate) struct Inputs {
     /// The folder or the name of the model.
-    pub(super) model: String,
+    pub(crate) model: String,
     /// The questions, or the text.
-    pub(super) files: Vec<PathBuf>,
+    pub(crate) files: Vec<PathBuf>,
     /// The examples.
-    pub(super) example_files: Vec<PathBuf>,
+    pub(crate) example_files: Vec<PathBuf>,
 }
 
 /// The files of one result.
-pub(super) struct ResultFiles {
+pub(crate) struct ResultFiles {
     document: PathBuf,
 }
 
 impl ResultFiles {
     /// Those of a result in a folder.
-    pub(super) fn in_folder(folder: &Path, evaluation: &Evaluation) -> Self {
+    pub(crate) fn in_folder(folder: &Path, evaluation: &Evaluation) -> Self {
         Self { document: folder.join(format!("evaluation-{}.cbor", evaluation.id())) }
     }
 
     /// Those beside a document.
-    pub(super) fn of_document(document: &Path) -> Self {
+    pub(crate) fn of_document(document: &Path) -> Self {
         Self { document: document.to_owned() }
     }
 
     /// The path of the document.
-    pub(super) fn document(&self) -> &Path {
+    pub(crate) fn document(&self) -> &Path {
         &self.document
     }
 
@@ -56,7 +56,7 @@ impl ResultFiles {
     }
 
     /// Writes everything. A signature is added to those that are there.
-    pub(super) fn write(
+    pub(crate) fn write(
         &self,
         evaluation: &Evaluation,
         witness: Option<Witness>,
@@ -73,18 +73,18 @@ impl ResultFiles {
     }
 
     /// The document.
-    pub(super) fn read(&self) -> Result<Evaluation, CommandError> {
+    pub(crate) fn read(&self) -> Result<Evaluation, CommandError> {
         Ok(Evaluation::decode(&bounded(&self.document)?)?)
     }
 
     /// The signatures beside it; none where there is no such file.
-    pub(super) fn read_witnesses(&self) -> Result<Vec<Witness>, CommandError> {
+    pub(crate) fn read_witnesses(&self) -> Result<Vec<Witness>, CommandError> {
         let path = self.witnesses();
         if path.exists() { parsed(&path) } else { Ok(Vec::new()) }
     }
 
     /// Where the inputs lay; none where the document came without that file.
-    pub(super) fn read_inputs(&self) -> Result<Option<Inputs>, CommandError> {
+    pub(crate) fn read_inputs(&self) -> Result<Option<Inputs>, CommandError> {
         let path = self.inputs();
         if path.exists() { parsed(&path).map(Some) } else { Ok(None) }
     }

@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+"""Runs the page "From a folder to a folder" of the guide as it is written, but asks with PyPI's `openai` in place of curl.
+
+    python3 -m venv V && V/bin/pip install openai==3.57.0
+    V/bin/python tests/compare/session.py --program target/release/templar --model FOLDER --arc ARC.parquet
+
+FOLDER is a Hugging Face folder of a small Llama model, and ARC.parquet the questions of ARC-Easy as published. The text is that of
+the bundled dataset. The client must get the text that `templar generate --greedy` gives. Every check prints a line, and the exit
+code is 1 if one fails.
+"""
+
+import argparse
+import json
+import pathlib
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+ASK = """
+import json, sys, openai
+client = openai.OpenAI(base_url=sys.argv[1], api_key="none")
+name = client.models.list().data[0].id
+answer = client.completions.create(model=name, prompt="Once upon a time", max_tokens=20, temperature=0)
+print(json.dumps({"model": name, "text": answer.choices[0].text, "tokens": answer.usage.completion_tokens}))
+"""
+FAILED = []
+
+
+def check(name, holds, detail=""):
+    print(f"{'ok  ' if holds else 'FAIL'} {name}{': ' if detail else ''}{detail}", flush=True)
+    if not holds:
+        FAILED.append(name)
+
+
+def page():
+    text = (ROOT / "crates/GUIDE.md").read_text()
+    return text.split("## From a folder to a folder")[1].split("```sh\n")[1].split("```")[0]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--program", default="target/release/templar")
+    parser.add_argument("--model", required=True, type=pathlib.Path)
+    parser.add_argument("--arc", required=True, type=pathlib.Path)
+    options = parser.parse_args()
+    program = pathlib.Path(options.program).resolve()
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        shutil.copytree(options.model, folder / "base")
+        shutil.copy(options.arc, folder / "ARC-Easy.parquet")
+        shutil.copy(ROOT / "datasets/shakespeare/shakespeare.parquet", folder / "plays.parquet")
+        (folder / "ask.py").write_text(ASK)
+        lines = page().splitlines()
+        asks = [number for number, line in enumerate(lines) if line.startswith("curl ")]
+        check("the page asks once", len(asks) == 1)
+        lines[asks[0]] = f"{shlex.quote(sys.executable)} ask.py $(cat url) > answer.json"
+        start = ["set -eu", f"export PATH={shlex.quote(str(program.parent))}:$PATH", "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT"]
+        said = subprocess.run(["bash", "-c", "\n".join(start + lines)], cwd=folder, stdout=subprocess.PIPE, text=True)
+        check("every command ends well", said.returncode == 0)
+        check("both folders are the checkpoint", said.stdout.count("match: the weights are checkpoint") == 2)
+        answer = json.loads((folder / "answer.json").read_text())
+        command = [program, "--home", folder / "home", "generate", "--greedy", "--tokens", "20", "--prompt", "Once upon a time"]
+        text = json.loads(subprocess.run([*command, "--json"], stdout=subprocess.PIPE, check=True).stdout)["text"]
+        check("openai gets the greedy text", answer["text"] == text, f"{answer['tokens']} tokens: {answer['text']!r}")
+        check("the card has the evaluation", "## Evaluation" in (folder / "model/README.md").read_text())
+    sys.exit(1 if FAILED else 0)
+
+
+if __name__ == "__main__":
+    main()
