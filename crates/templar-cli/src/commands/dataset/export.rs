@@ -16,7 +16,7 @@ use crate::printer::{count, path_text, shown};
 /// The folder has one file for each shard, the tokenizer, and a data card that says which files are held out. Each row
 /// has a list of tokens, `input_ids`; the lists of a split, one after the other, are its tokens in order.
 #[derive(Debug, clap::Args)]
-pub(super) struct ExportArgs {
+pub(crate) struct ExportArgs {
     /// The dataset: a hash, four or more digits of one, or a name
     dataset: String,
     /// The format of the files
