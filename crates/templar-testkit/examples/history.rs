@@ -6,8 +6,6 @@
 //! history resume FOLDER                # begins with the newest certified copy of the state, as a node does
 //! history copies FOLDER                # what a task took of the node, before and now
 //! ```
-//!
-//! `crates/templar-home/BENCH.md` has the figures.
 
 use std::error::Error;
 use std::path::Path;

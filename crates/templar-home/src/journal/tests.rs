@@ -165,7 +165,7 @@ fn the_number_is_part_of_what_is_checked() {
 fn first_form(records: &[&[u8]]) -> Vec<u8> {
     let framed = |record: &&[u8]| {
         let length = (record.len() as u32).to_le_bytes();
-        [&length[..], templar_manifest::Hash::of(record).as_bytes(), record].concat()
+        [&length[..], templar_manifest::Hash::of(record).as_bytes(), *record].concat()
     };
     records.iter().flat_map(framed).collect()
 }
