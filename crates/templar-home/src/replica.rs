@@ -214,7 +214,9 @@ impl Replica {
                 "the last {torn_bytes} bytes of the journal were no whole entry, as after a crash, and were cut off"
             ));
         }
-        past.write()?;
+        if let Err(error) = past.write() {
+            past.notes.push(format!("no copy of the state is written, so the next start takes longer: {error}"));
+        }
         let rows = WindowRows::open(&dir, &log.windows())?;
         let spec = context.genesis.validator(&me);
         let chain = spec.map(|spec| home.chain(&spec.chain_anchor)).transpose()?.flatten();

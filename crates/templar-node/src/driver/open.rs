@@ -62,7 +62,9 @@ impl Driver {
         // Folding a long journal takes long, so it must not block this thread.
         let opened = {
             let (home, context, key) = (home.clone(), context.clone(), key.clone());
-            move || Replica::resume(&home, context, key)
+            // A seeder fetches the evidence of all windows, so it forgets none.
+            let open = if config.role == NodeRole::Seeder { Replica::open } else { Replica::resume };
+            move || open(&home, context, key)
         };
         let replica = compute(opened).await?;
         let pruner = if config.prune { Some(Pruner::new(home, store, context.run).await?) } else { None };
