@@ -24,11 +24,11 @@ pub const COPY_EVERY: u64 = 16;
 /// The least number of closed windows that a replica remembers.
 const LEAST_REMEMBERED: u64 = 32;
 
-/// The number of closed windows that a replica of this run remembers at least: those on which verdicts still count, and
-/// those whose states are kept.
+/// The number of closed windows that a replica of this run remembers at least: those on which verdicts still count,
+/// those for which evidence still costs somebody pay, and those whose states are kept.
 pub fn remembered_windows(genesis: &Genesis) -> u64 {
     let kept = genesis.state_retention_windows.max(genesis.replay.open_windows());
-    LEAST_REMEMBERED.max(kept.saturating_add(1))
+    LEAST_REMEMBERED.max(kept.max(genesis.emission.vesting_windows).saturating_add(1))
 }
 
 /// The place from which a replica begins.
