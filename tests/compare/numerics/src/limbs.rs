@@ -4,7 +4,7 @@
 //! from a contestant but its caches. The contestants take turns within a round, and the ratios are of best rounds.
 
 use templar_numerics::i8x2::Unit;
-use templar_numerics::{Kernels, MatMut};
+use templar_numerics::{Isa, Kernels, Mat, MatMut, Op};
 
 use crate::products::{Peer, SHAPES, operands, theirs};
 use crate::{numbers, pool, processor_seconds};
@@ -21,6 +21,29 @@ fn print_bound() {
         let bound = best(fused_steps) / best(word_steps);
         println!("vpmaddwd with vpaddd, in registers, makes {bound:.2} of the steps that vfmadd makes\n");
     }
+}
+
+/// Prints the speed of both arithmetics with what every x86-64 processor has. `f32/1` then makes each multiply-add of
+/// several operations.
+fn print_baseline() {
+    if !Unit::Sse2.is_available() {
+        return;
+    }
+    let (m, n, k) = (512, 352, 512);
+    let (a, b, mut c) = (numbers(m * k, 1), numbers(k * n, 2), vec![0.0f32; m * n]);
+    let mut speed = |kernels: Kernels| {
+        let mut product = || {
+            let (a, b, c) = (Mat::new(&a, m, k), Mat::new(&b, n, k), MatMut::new(&mut c, m, n));
+            processor_seconds(|| kernels.gemm_serial(a, Op::N, b, Op::T, c, false))
+        };
+        2.0 * (m * n * k) as f64 / 1e9 / (0..5).map(|_| product()).fold(f64::INFINITY, f64::min)
+    };
+    let soft = Kernels::with_isa(Isa::Soft).expect("every machine has it");
+    let (exact, limbs) = (speed(soft), speed(soft.i8x2_with(Unit::Sse2).expect("an available unit")));
+    println!(
+        "SSE2 alone, {m} x {n} x {k} NT: f32/1 {exact:.1}, i8x2/1 {limbs:.1}, {:.1} times as fast\n",
+        limbs / exact
+    );
 }
 
 /// A loop of twelve independent chains, each of whose steps is the given instructions.
@@ -58,6 +81,7 @@ pub fn print(budget: f64) {
     // Plain code is tens of times slower, and is there for machines that have nothing else.
     let units: Vec<Unit> = Unit::available().into_iter().filter(|unit| *unit != Unit::Scalar).collect();
     print_bound();
+    print_baseline();
     print!("| m x n x k | f32/1 | `gemm` AVX2 |");
     units.iter().for_each(|unit| print!(" i8x2/1 {unit} | / f32/1 | / `gemm` |"));
     print!("\n|---|---:|---:|");
