@@ -158,9 +158,11 @@ impl Spec {
         if !(self.negligible..self.out_of_range).contains(&e) {
             return Block { integers: vec![0; x.len()], scale: if e < self.negligible { 0.0 } else { f32::NAN } };
         }
-        let power = 2f64.powi(141 - e as i32);
+        // 2^(E-127) is the number whose exponent bits are E.
+        let unit = f64::from(f32::from_bits(e << 23));
+        let power = 16384.0 / unit;
         let integers = x.iter().map(|x| (self.round)(f64::from(*x) * power) as i32).collect();
-        Block { integers, scale: 2f64.powi(e as i32 - 137) as f32 }
+        Block { integers, scale: (unit / 1024.0) as f32 }
     }
 
     fn product(&self, a: &[f32], b: &[f32], mut c: f32) -> f32 {

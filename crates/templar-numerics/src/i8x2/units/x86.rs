@@ -150,8 +150,9 @@ impl Vnni {
             }
         }
         // SAFETY: vectors are integers of 32 bits, and any bits are such integers.
-        let (high, mut sums): ([[i32; COLUMNS]; ROWS], [[i32; COLUMNS]; ROWS]) =
-            unsafe { (std::mem::transmute(high), std::mem::transmute(cross)) };
+        let high: [[i32; COLUMNS]; ROWS] = unsafe { std::mem::transmute(high) };
+        // SAFETY: as above.
+        let mut sums: [[i32; COLUMNS]; ROWS] = unsafe { std::mem::transmute(cross) };
         for (sums, high) in sums.iter_mut().zip(&high) {
             for (sum, high) in sums.iter_mut().zip(high) {
                 *sum = sum.wrapping_add(high << 8);
