@@ -10,8 +10,8 @@ use rayon::prelude::*;
 use crate::elementwise::scale_with;
 use crate::i8x2::{self, TokenBuffers};
 use crate::isa::Isa;
-use crate::kernels::{Kernels, Products};
 use crate::matrix::{Mat, MatMut, Op};
+use crate::products::{Engine, Products};
 use crate::rotary::{Angles, rotary_with};
 use crate::softmax::{softmax_backward_row, softmax_row};
 
@@ -122,17 +122,17 @@ pub(crate) fn rotate_heads(isa: Isa, shape: AttentionShape, qkv: &mut [f32], ang
 }
 
 /// `C = op(P)·Y [+ C]` on this thread, a sum over tokens: Y is `[tokens, width]`.
-fn over_tokens(kernels: Kernels, p: Mat, op_p: Op, y: Mat, c: MatMut, accumulate: bool, buffers: &mut TokenBuffers) {
-    match kernels.products() {
-        Products::F32 => kernels.gemm_serial(p, op_p, y, Op::N, c, accumulate),
-        Products::I8x2(unit) => i8x2::over_tokens((kernels.isa(), unit), (p, op_p), y, c, accumulate, buffers),
+fn over_tokens(engine: Engine, p: Mat, op_p: Op, y: Mat, c: MatMut, accumulate: bool, buffers: &mut TokenBuffers) {
+    match engine.products {
+        Products::F32 => engine.product(1, (p, op_p), (y, Op::N), c, accumulate),
+        Products::I8x2(unit) => i8x2::over_tokens((engine.isa, unit), (p, op_p), y, c, accumulate, buffers),
     }
 }
 
 /// `context = softmax(q kᵀ, causal) v`, sequence by sequence and head by head, of all blocks with a row from `first` on.
-pub(crate) fn forward(kernels: Kernels, shape: AttentionShape, first: usize, qkv: &[f32], context: &mut [f32]) {
+pub(crate) fn forward(engine: Engine, shape: AttentionShape, first: usize, qkv: &[f32], context: &mut [f32]) {
     shape.check(qkv.len(), context.len());
-    let row_block = kernels.products().row_block();
+    let row_block = engine.products.row_block();
     context.par_chunks_mut(shape.head_floats()).enumerate().for_each_init(
         || (vec![0.0f32; shape.block_floats(row_block)], TokenBuffers::default()),
         |(scratch, buffers), (index, out)| {
@@ -143,11 +143,11 @@ pub(crate) fn forward(kernels: Kernels, shape: AttentionShape, first: usize, qkv
             for (start, end) in shape.blocks(row_block).filter(|(_, end)| *end > first) {
                 let rows = end - start;
                 let probabilities = &mut scratch[..rows * end];
-                causal_probabilities(kernels, shape.width, query, key, (start, end), probabilities);
+                causal_probabilities(engine, shape.width, query, key, (start, end), probabilities);
                 let probabilities = Mat::new(probabilities, rows, end);
                 let values = Mat::new(&value[..end * shape.width], end, shape.width);
                 let out = MatMut::new(&mut out[start * shape.width..end * shape.width], rows, shape.width);
-                over_tokens(kernels, probabilities, Op::N, values, out, false, buffers);
+                over_tokens(engine, probabilities, Op::N, values, out, false, buffers);
             }
         },
     );
@@ -155,7 +155,7 @@ pub(crate) fn forward(kernels: Kernels, shape: AttentionShape, first: usize, qkv
 
 /// Rows `start..end` of the attention matrix, `[end - start, end]`, zero beyond the diagonal.
 fn causal_probabilities(
-    kernels: Kernels,
+    engine: Engine,
     width: usize,
     query: &[f32],
     key: &[f32],
@@ -165,10 +165,10 @@ fn causal_probabilities(
     let rows = end - start;
     let queries = Mat::new(&query[start * width..end * width], rows, width);
     let keys = Mat::new(&key[..end * width], end, width);
-    kernels.gemm_serial(queries, Op::N, keys, Op::T, MatMut::new(out, rows, end), false);
+    engine.product(1, (queries, Op::N), (keys, Op::T), MatMut::new(out, rows, end), false);
     for (row, scores) in out.chunks_exact_mut(end).enumerate() {
         let (seen, unseen) = scores.split_at_mut(start + row + 1);
-        softmax_row(kernels.isa(), seen);
+        softmax_row(engine.isa, seen);
         unseen.fill(0.0);
     }
 }
@@ -186,11 +186,11 @@ struct Group<'a> {
 }
 
 /// Gradients of [`forward`]'s `qkv` from those of its context, which lie token by token.
-pub(crate) fn backward(kernels: Kernels, shape: AttentionShape, qkv: &[f32], dcontext: &[f32], dqkv: &mut [f32]) {
+pub(crate) fn backward(engine: Engine, shape: AttentionShape, qkv: &[f32], dcontext: &[f32], dqkv: &mut [f32]) {
     shape.check(qkv.len(), dcontext.len());
     shape.check(dqkv.len(), dcontext.len());
     let head = shape.head_floats();
-    let block_floats = shape.block_floats(kernels.products().row_block());
+    let block_floats = shape.block_floats(engine.products.row_block());
     let mut groups = Vec::with_capacity(dcontext.len() / (head * shape.group()));
     for (sequence, gradients) in dqkv.chunks_exact_mut(shape.sequence_floats()).enumerate() {
         let (dqueries, rest) = gradients.split_at_mut(shape.heads * head);
@@ -203,13 +203,13 @@ pub(crate) fn backward(kernels: Kernels, shape: AttentionShape, qkv: &[f32], dco
     }
     groups.into_par_iter().for_each_init(
         || (vec![0.0f32; 3 * block_floats], TokenBuffers::default()),
-        |(scratch, buffers), group| backward_group(kernels, shape, (qkv, dcontext), group, scratch, buffers),
+        |(scratch, buffers), group| backward_group(engine, shape, (qkv, dcontext), group, scratch, buffers),
     );
 }
 
 /// [`backward`] for one key and value head of one sequence.
 fn backward_group(
-    kernels: Kernels,
+    engine: Engine,
     shape: AttentionShape,
     (qkv, dcontext): (&[f32], &[f32]),
     group: Group<'_>,
@@ -222,7 +222,7 @@ fn backward_group(
     let value = shape.value(qkv, sequence, kv_head);
     dkey.fill(0.0);
     dvalue.fill(0.0);
-    let row_block = kernels.products().row_block();
+    let row_block = engine.products.row_block();
     let (probabilities, rest) = scratch.split_at_mut(shape.block_floats(row_block));
     let (dprobabilities, dscores) = rest.split_at_mut(shape.block_floats(row_block));
     for (member, dquery) in dquery.chunks_exact_mut(length * width).enumerate() {
@@ -239,12 +239,12 @@ fn backward_group(
             let keys = Mat::new(&key[..end * width], end, width);
             let values = Mat::new(&value[..end * width], end, width);
 
-            causal_probabilities(kernels, width, query, key, (start, end), probabilities);
-            kernels.gemm_serial(dout, Op::N, values, Op::T, MatMut::new(dprobabilities, rows, end), false);
+            causal_probabilities(engine, width, query, key, (start, end), probabilities);
+            engine.product(1, (dout, Op::N), (values, Op::T), MatMut::new(dprobabilities, rows, end), false);
             for row in 0..rows {
                 let seen = row * end..row * end + start + row + 1;
                 softmax_backward_row(
-                    kernels.isa(),
+                    engine.isa,
                     &probabilities[seen.clone()],
                     &dprobabilities[seen.clone()],
                     &mut dscores[seen.clone()],
@@ -255,11 +255,11 @@ fn backward_group(
             let dscores = Mat::new(dscores, rows, end);
             let queries = Mat::new(&query[start * width..end * width], rows, width);
             let dvalue = MatMut::new(&mut dvalue[..end * width], end, width);
-            over_tokens(kernels, probabilities, Op::T, dout, dvalue, true, buffers);
+            over_tokens(engine, probabilities, Op::T, dout, dvalue, true, buffers);
             let dquery = MatMut::new(&mut dquery[start * width..end * width], rows, width);
-            over_tokens(kernels, dscores, Op::N, keys, dquery, false, buffers);
+            over_tokens(engine, dscores, Op::N, keys, dquery, false, buffers);
             let dkey = MatMut::new(&mut dkey[..end * width], end, width);
-            over_tokens(kernels, dscores, Op::T, queries, dkey, true, buffers);
+            over_tokens(engine, dscores, Op::T, queries, dkey, true, buffers);
         }
     }
 }

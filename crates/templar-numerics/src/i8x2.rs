@@ -105,32 +105,13 @@ mod units;
 mod vectors;
 
 pub(crate) use region::multiply;
+pub use scale::BLOCK;
+pub(crate) use scale::Exponents;
 pub(crate) use tokens::{TokenBuffers, over_tokens};
 pub use unit::{Unit, UnknownUnit, UnsupportedUnit};
 
 use crate::matrix::{Mat, Op};
-use scale::block_exponent;
-
-/// Numbers along k that share a scale.
-pub const BLOCK: usize = 128;
-
-/// From this exponent on a block is out of range.
-const OUT_OF_RANGE: u32 = 187;
-
-/// Below this exponent a block counts as zeros.
-const NEGLIGIBLE: u32 = 74;
-
-/// The exponent that the mantissas of attention are given in.
-const MANTISSA: u32 = 127;
-
-/// How the blocks of a product's right factor get their exponents.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Exponents {
-    /// From the largest number of each block.
-    OfBlocks,
-    /// The constant [`MANTISSA`]: the factor is the mantissas of attention.
-    OfMantissas,
-}
+use scale::{OUT_OF_RANGE, block_exponent};
 
 /// A factor of a product holds a number that `i8x2/1` cannot scale, so the step is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]

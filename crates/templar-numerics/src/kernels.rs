@@ -3,12 +3,12 @@
 use crate::adamw::{AdamW, adamw_with};
 use crate::attention::{self, AttentionShape};
 use crate::cross_entropy::{cross_entropy_loss_with, cross_entropy_with};
-use crate::gemm::gemm_with;
 use crate::head_layout::{self, HeadLayout};
-use crate::i8x2::{self, Exponents, Unit, UnsupportedUnit};
+use crate::i8x2::{Unit, UnsupportedUnit};
 use crate::isa::{Isa, UnsupportedIsa};
 use crate::matrix::{Mat, MatMut, Op};
 use crate::norm::{rms_norm_backward_with, rms_norm_with};
+use crate::products::{Engine, Products};
 use crate::rotary::{Angles, rotary_with};
 use crate::softmax::{softmax_backward_row, softmax_row};
 use crate::swiglu::{swiglu_backward_with, swiglu_with};
@@ -26,15 +26,6 @@ use crate::{elementwise, reduce};
 pub struct Kernels {
     isa: Isa,
     products: Products,
-}
-
-/// What computes matrix products, and with them attention. It decides the arithmetic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Products {
-    /// Chains of fused multiply-adds: `f32/1`.
-    F32,
-    /// Sums of integers: `i8x2/1`.
-    I8x2(Unit),
 }
 
 impl Default for Kernels {
@@ -93,31 +84,22 @@ impl Kernels {
         }
     }
 
-    pub(crate) fn products(self) -> Products {
-        self.products
-    }
-
     /// `C = op(A)·op(B)`, or `C += op(A)·op(B)` where `accumulate`. In `i8x2/1` the product is that of
-    /// [`i8x2::twin::gemm`]; in `f32/1`:
+    /// [`crate::i8x2::twin::gemm`]; in `f32/1`:
     ///
     /// `C[i,j] = fma(A[i,K-1], B[K-1,j], … fma(A[i,0], B[0,j], C0))` with `C0 = +0`, or the old `C[i,j]` when
     /// accumulating. With K = 0 the result is `C0`.
     pub fn gemm(self, a: Mat, op_a: Op, b: Mat, op_b: Op, c: MatMut, accumulate: bool) {
-        self.product(rayon::current_num_threads(), (a, op_a), (b, op_b), c, accumulate);
+        self.engine().product(rayon::current_num_threads(), (a, op_a), (b, op_b), c, accumulate);
     }
 
     /// [`Kernels::gemm`] on the calling thread alone, for a caller inside a parallel loop.
     pub fn gemm_serial(self, a: Mat, op_a: Op, b: Mat, op_b: Op, c: MatMut, accumulate: bool) {
-        self.product(1, (a, op_a), (b, op_b), c, accumulate);
+        self.engine().product(1, (a, op_a), (b, op_b), c, accumulate);
     }
 
-    fn product(self, threads: usize, (a, op_a): (Mat, Op), (b, op_b): (Mat, Op), c: MatMut, accumulate: bool) {
-        match self.products {
-            Products::F32 => gemm_with(self.isa, threads, a, op_a, b, op_b, c, accumulate),
-            Products::I8x2(unit) => {
-                i8x2::multiply(unit, threads, (a, op_a), (b, op_b, Exponents::OfBlocks), c, accumulate);
-            }
-        }
+    fn engine(self) -> Engine {
+        Engine { isa: self.isa, products: self.products }
     }
 
     /// The sum of a row `[n]` with 32 lanes; +0 for an empty row.
@@ -229,19 +211,19 @@ impl Kernels {
     /// `qkv [sequences, heads + 2 kv_heads, length, width]` holds queries that are rotated and scaled, keys that are
     /// rotated, and values. Query head h reads key and value head `h / (heads / kv_heads)`.
     pub fn attention(self, shape: AttentionShape, qkv: &[f32], context: &mut [f32]) {
-        attention::forward(self, shape, 0, qkv, context);
+        attention::forward(self.engine(), shape, 0, qkv, context);
     }
 
     /// The same for the rows from `first` on, with the same bits. What comes before them in `context` is unspecified:
     /// whole blocks of rows are computed or left as they were.
     pub fn attention_from(self, shape: AttentionShape, first: usize, qkv: &[f32], context: &mut [f32]) {
-        attention::forward(self, shape, first, qkv, context);
+        attention::forward(self.engine(), shape, first, qkv, context);
     }
 
     /// The gradient of `qkv` from `dcontext [sequences, length, heads, width]`, which lies token by token.
     /// `dqkv` is laid out like `qkv` and overwritten.
     pub fn attention_backward(self, shape: AttentionShape, qkv: &[f32], dcontext: &[f32], dqkv: &mut [f32]) {
-        attention::backward(self, shape, qkv, dcontext, dqkv);
+        attention::backward(self.engine(), shape, qkv, dcontext, dqkv);
     }
 
     /// `by_token [sequences, length, count, width]` to `by_head [sequences, count, length, width]`.

@@ -234,6 +234,7 @@ mod kernel;
 mod kernels;
 mod matrix;
 mod norm;
+mod products;
 mod reduce;
 mod rotary;
 mod soft_fma;

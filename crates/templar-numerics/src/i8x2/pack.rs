@@ -13,8 +13,7 @@ mod bytes;
 
 use std::ops::Range;
 
-use super::scale::{block_exponent, exponent, integer, larger, scales, size};
-use super::{BLOCK, Exponents, MANTISSA};
+use super::scale::{BLOCK, Exponents, MANTISSA, block_exponent, exponent, integer, larger, scales, size};
 use crate::matrix::{Mat, Op};
 #[cfg(target_arch = "x86_64")]
 pub(super) use bytes::{GROUPS, bytes};

@@ -7,10 +7,11 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use super::pack::{Panel, Source};
+use super::scale::{BLOCK, Exponents};
+use super::unit::Unit;
 #[cfg(target_arch = "x86_64")]
 use super::units;
 use super::units::{Multiplier, Operands, Plain};
-use super::{BLOCK, Exponents, Unit};
 use crate::gemm::{Product, aligned, divide};
 use crate::matrix::{Mat, MatMut, Op};
 

@@ -1,8 +1,28 @@
 //! Exponents, scales and quantised numbers, in the form that vectors compute fast. Equal to [`super::twin`] on every
 //! number; a test goes through all edges.
 
-use super::{BLOCK, MANTISSA, NEGLIGIBLE, OUT_OF_RANGE};
 use crate::kernel::kernel;
+
+/// Numbers along k that share a scale.
+pub const BLOCK: usize = 128;
+
+/// From this exponent on a block is out of range.
+pub(super) const OUT_OF_RANGE: u32 = 187;
+
+/// Below this exponent a block counts as zeros.
+pub(super) const NEGLIGIBLE: u32 = 74;
+
+/// The exponent that the mantissas of attention are given in.
+pub(super) const MANTISSA: u32 = 127;
+
+/// How the blocks of a product's right factor get their exponents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exponents {
+    /// From the largest number of each block.
+    OfBlocks,
+    /// The constant [`MANTISSA`]: the factor is the mantissas of attention.
+    OfMantissas,
+}
 
 /// `1.5·2^23`: adding it to a number below 2^22 leaves the nearest integer in the last bits, ties to even.
 const ROUND: f32 = 12_582_912.0;

@@ -1,8 +1,8 @@
 //! Sums over tokens, in which the scale of a token lies inside the sum and moves to the other factor.
 
 use super::region::multiply;
-use super::scale::split_rows;
-use super::{BLOCK, Exponents, Unit};
+use super::scale::{BLOCK, Exponents, split_rows};
+use super::unit::Unit;
 use crate::isa::Isa;
 use crate::kernel::kernel;
 use crate::matrix::{Mat, MatMut, Op};

@@ -1,6 +1,6 @@
 //! `i8x2/1` as slow, obvious code. A fast kernel is right if and only if it gives these bits.
 
-use super::{BLOCK, Exponents, MANTISSA, NEGLIGIBLE, OUT_OF_RANGE};
+use super::scale::{BLOCK, Exponents, MANTISSA, NEGLIGIBLE, OUT_OF_RANGE};
 use crate::attention::AttentionShape;
 use crate::matrix::{Mat, MatMut, Op, product_shape};
 use crate::twin::{softmax, softmax_backward};

@@ -6,8 +6,8 @@
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-use super::BLOCK;
 use super::pack::{self, Panel, Side, Source};
+use super::scale::BLOCK;
 use crate::gemm::Tile;
 
 /// The two panels of a tile over one block of k.

@@ -3,8 +3,8 @@
 
 use std::process::Command;
 
+use super::scale::{BLOCK, Exponents, NEGLIGIBLE, OUT_OF_RANGE};
 use super::twin::{self, Block};
-use super::{BLOCK, Exponents, NEGLIGIBLE, OUT_OF_RANGE};
 use crate::vectors::Generator;
 
 /// One line's case: a product's element (one row, one column, one beginning) or a row of a sum over tokens.

@@ -4,8 +4,7 @@
 //! with a correction that a tile takes off its sums.
 
 use super::{Panel, Side, Source};
-use crate::i8x2::BLOCK;
-use crate::i8x2::scale::{integer, scales};
+use crate::i8x2::scale::{BLOCK, integer, scales};
 
 /// k that share a dword of bytes.
 const GROUP: usize = 4;

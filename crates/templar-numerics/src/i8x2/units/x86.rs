@@ -8,8 +8,8 @@ use std::arch::x86_64::{
 
 use super::{Avx2, Multiplier, Operands, Sse2, Vnni, add_terms};
 use crate::gemm::Tile;
-use crate::i8x2::BLOCK;
 use crate::i8x2::pack::{self, GROUPS, Panel, Side, Source};
+use crate::i8x2::scale::BLOCK;
 
 /// A unit that multiplies words: `madd` multiplies 16-bit integers and adds neighbours, so it gives one k's part of T.
 macro_rules! word_unit {
