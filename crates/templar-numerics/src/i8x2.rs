@@ -97,12 +97,12 @@
 mod pack;
 mod region;
 mod scale;
+#[cfg(test)]
+mod tests;
 mod tokens;
 pub mod twin;
 mod unit;
 mod units;
-#[cfg(test)]
-mod vectors;
 
 pub(crate) use region::multiply;
 pub use scale::BLOCK;
