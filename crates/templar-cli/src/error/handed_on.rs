@@ -1,4 +1,5 @@
-//! The exit codes and hints of what is handed on: GGUF files, folders that are compared with a run, tables, evaluations.
+//! The exit codes and hints of what is handed on: GGUF files, patches, tables, tokens, kept evaluations, and folders
+//! that are compared with a run.
 
 use templar_export::gguf::GgufError;
 use templar_export::new_folder::NewFolderError;

@@ -1,3 +1,5 @@
+//! The page about the tables is true.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

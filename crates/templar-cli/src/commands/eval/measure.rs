@@ -51,8 +51,8 @@ pub(crate) struct MeasureArgs {
     /// Sign the result with the key of the home
     #[arg(long, requires = "out")]
     sign: bool,
-    /// Sign the result and keep it in the home, where `templar log`, model cards and tables show it. The model must be a
-    /// checkpoint of the home
+    /// Sign the result and keep it in the home, where `templar log`, model cards and tables show it. The model must be
+    /// a checkpoint of the home
     #[arg(long)]
     keep: bool,
     /// Write a line of JSON for each question into this file: the sums of all answers, and what was chosen

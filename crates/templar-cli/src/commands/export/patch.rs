@@ -15,8 +15,8 @@ use crate::printer::{bytes, count, path_text, shown};
 
 /// Make a folder of an earlier checkpoint into one of a later checkpoint
 ///
-/// The folder is one that `templar export --hf` wrote, and the patch one that `export --patch` wrote. Afterwards its files
-/// are those of an export of the later checkpoint. A folder of another checkpoint, a damaged folder and a damaged patch
+/// The folder is one that `templar export --hf` wrote, and the patch one that `export --patch` wrote. Afterwards its
+/// files are those of an export of the later checkpoint. A folder of another checkpoint, a damaged folder and a damaged patch
 /// are refused, and nothing changes. No home is needed.
 #[derive(Debug, clap::Args)]
 pub(super) struct ApplyArgs {

@@ -13,9 +13,9 @@ use crate::printer::{count, shown, table};
 
 /// Write what happened in a run as tables: windows, contributions, scores, pay, balances, evaluations
 ///
-/// The folder has one file for each table, and `tables.json`, which describes every column. Amounts are whole micro-ALPHA
-/// and losses whole 1e-9 nats, as the records have them; ids and keys are hexadecimal text. Two homes that know the same
-/// windows write the same bytes; the table of evaluations is each home's own.
+/// The folder has one file for each table, and `tables.json`, which describes every column. Amounts are whole
+/// micro-ALPHA and losses whole 1e-9 nats, as the records have them; ids and keys are hexadecimal text. Two homes that
+/// know the same windows write the same bytes; the table of evaluations is each home's own.
 #[derive(Debug, clap::Args)]
 pub(super) struct TablesArgs {
     /// The format of the files

@@ -1,9 +1,9 @@
 //! Evaluations on a schedule, beside a running node.
 //!
-//! A thread of its own measures the models that windows leave behind, and keeps each result signed in the home. It reads
-//! the home as any other command does, through the node's socket, so the node never waits for it, and a result that
-//! cannot be had is a warning. The schedule is a setting of this node: a result is the statement of whoever signs it, and
-//! nothing in the records follows from one.
+//! A thread of its own measures the models that windows leave behind, and keeps each result signed in the home. It
+//! reads the home as any other command does, through the node's socket, so the node never waits for it, and a result
+//! that cannot be had is a warning. The schedule is a setting of this node: a result is the statement of whoever signs
+//! it, and nothing in the records follows from one.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
