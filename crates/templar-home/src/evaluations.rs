@@ -1,7 +1,7 @@
 //! The evaluations of a run's checkpoints that a home keeps: documents with their signatures.
 //!
-//! They lie in `runs/<run>/evaluations/`, as `templar eval --out` writes them: `evaluation-HASH.cbor` hashes to its name,
-//! and `evaluation-HASH.witness.json` lists who vouches for it. An evaluation is the statement of whoever signs it. No
+//! They lie in `runs/<run>/evaluations/`, as `templar eval --out` writes them: `evaluation-HASH.cbor` hashes to its
+//! name, and `evaluation-HASH.witness.json` lists who vouches for it. An evaluation is the statement of whoever signs it. No
 //! record carries one, and no rule depends on one, so losing them loses nothing of the run.
 
 use std::fs;

@@ -9,7 +9,7 @@
 //! run               the run that commands mean when they name none
 //! peers.json        where other nodes were last reached
 //! store/            blobs (templar-store)
-//! runs/<run>/       one journal per run, the memory beside it, and ids that follow from its genesis
+//! runs/<run>/       one journal per run, the memory beside it, ids that follow from its genesis, and `evaluations/`
 //! work/             snapshots of a window under way, and the names of blobs of an import that has not ended
 //! node.sock         where a running node answers reading commands
 //! ```

@@ -14,8 +14,8 @@ use crate::{forward, linear};
 /// `activations.normed`, with the bits that [`forward::run`] gives these rows of the whole texts. `kept` gets queries,
 /// keys and values of each layer.
 ///
-/// Only attention sees whole texts: it reads the keys and values of `before`, which every text has in common, and what is
-/// the texts' own.
+/// Only attention sees whole texts: it reads the keys and values of `before`, which every text has in common, and what
+/// is the texts' own.
 ///
 /// # Errors
 /// The device has no memory for the activations.
