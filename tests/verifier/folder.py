@@ -2,8 +2,8 @@
 
 Follows: "The examples" of manifests/README.md for a folder of files that are named `<kind>-<hash>`. A home of the
 program is read as well. Its own files are private to the program, so as little as possible is taken for granted there:
-a journal is a row of entries, each behind its length and hash, and whatever else is wanted is named by its hash and is
-looked for wherever it may lie. Nothing that is read is trusted.
+`journal.py` reads its journal, and whatever else is wanted is named by its hash and is looked for wherever it may lie.
+Nothing that is read is trusted.
 """
 
 import json
@@ -12,7 +12,7 @@ import os
 import re
 from pathlib import Path
 
-from . import cbor, entries, payload
+from . import cbor, entries, journal, payload
 from .cbor import Refused
 from .hashing import Stream, hash_of
 
@@ -72,7 +72,7 @@ def read(path):
         raise NotFound(f"{path} is no folder")
     runs = sorted((path / "runs").glob("*/journal"))
     if runs:
-        return [read_home(path, journal) for journal in runs]
+        return [read_home(path, file) for file in runs]
     folder = read_examples(path)
     if not (folder.entries or folder.payloads or folder.faults):
         raise NotFound(f"{path} holds neither a home nor files of a run")
@@ -145,13 +145,14 @@ def add_witnessed(folder):
                 folder.entries.append((f"window-{digest.hex()[:10]}", entries.Record(signed[0], body)))
 
 
-def read_home(home, journal):
+def read_home(home, file):
+    """A home, of which `file` is the journal of a run."""
     folder = Folder()
     try:
-        folder.run = bytes.fromhex(journal.parent.name)
+        folder.run = bytes.fromhex(file.parent.name)
     except ValueError:
-        folder.fault(journal.parent.name, "is not the id of a run", True)
-    read_journal(folder, journal)
+        folder.fault(file.parent.name, "is not the id of a run", True)
+    read_journal(folder, file)
     store = home / "store"
     for file in sorted(store.rglob("*")) if store.is_dir() else []:
         if file.is_symlink() or not file.is_file():
@@ -164,22 +165,14 @@ def read_home(home, journal):
 
 
 def read_journal(folder, file):
-    """Each entry lies behind its length (u32) and its hash. What a crash has left of the last one does not count: it is
-    too short, or zero from some place on."""
-    with open(file, "rb") as opened:
-        number = at = 0
-        while True:
-            head = opened.read(36)
-            length = int.from_bytes(head[:4], "little")
-            data = opened.read(min(length, entries.MAX_BYTES + 1))
-            if len(head) < 36 or len(data) < length and length <= entries.MAX_BYTES or not head.strip(b"\0"):
-                return
-            if len(data) != length or hash_of(data) != head[4:]:
-                if opened.read(1) or data[-8:] != bytes(8):
-                    folder.fault("journal", f"is damaged at byte {at}", True)
-                return
-            folder.add_entry(data, f"entry {number} of the journal")
-            number, at = number + 1, at + 36 + length
+    if not os.path.getsize(file):
+        return
+    with open(file, "rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        try:
+            for number, entry in enumerate(journal.records(data)):
+                folder.add_entry(entry, f"entry {number} of the journal")
+        except journal.Damaged as damage:
+            folder.fault("journal", str(damage), True)
 
 
 def check_blob(folder, file, digest):

@@ -5,7 +5,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from verifier import entries, folder, payload
+from verifier import entries, folder, journal, payload
 from verifier.cbor import Refused
 from verifier.hashing import hash_of
 from verifier.report import Report
@@ -31,6 +31,16 @@ def changed(data, dice):
     else:
         data[at:at + 8] = (2**dice.randrange(64)).to_bytes(8, "big")
     return bytes(data)
+
+
+def framed(number, data):
+    """A record of a journal."""
+    covered = number.to_bytes(8, "little") + len(data).to_bytes(4, "little") + data
+    return b"r" + hash_of(covered) + covered + b"\n"
+
+
+def flipped(data, at):
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1:]
 
 
 class Hostile(unittest.TestCase):
@@ -69,15 +79,61 @@ class Hostile(unittest.TestCase):
             run.check()
             self.assertEqual(Report([run]).verdict, "mismatch")
 
-    def test_a_damaged_journal(self):
+    def journal(self, data):
+        """What is read of a journal of these bytes: how many entries, and whether it is damaged."""
+        with tempfile.TemporaryDirectory() as name:
+            (Path(name) / "journal").write_bytes(data)
+            read = folder.read(name)[0]
+            self.assertTrue(all(fault.is_ours for fault in read.faults), read.faults)
+            return len(read.entries), bool(read.faults)
+
+    @property
+    def entries(self):
         signed = [entry for _, entry in example().read.entries if isinstance(entry, payload.Signed)]
-        records = [bytes_of(entry, entry.signature) for entry in signed]
-        framed = b"".join(len(data).to_bytes(4, "little") + hash_of(data) + data for data in records)
-        for data, damaged in ((framed, False), (framed[:-7], False), (framed + bytes(50), False),
-                              (framed[:100] + b"\xff" + framed[101:], True), (framed[:-1] + b"\xff", True),
-                              (b"\xff" * 4 + framed[4:], True)):
-            with tempfile.TemporaryDirectory() as name:
-                (Path(name) / "journal").write_bytes(data)
-                read = folder.read(name)[0]
-                self.assertEqual([fault.is_ours for fault in read.faults], [True] * damaged)
-                self.assertLessEqual(len(read.entries), len(records))
+        return [bytes_of(entry, entry.signature) for entry in signed]
+
+    def test_a_journal(self):
+        records = [framed(number, data) for number, data in enumerate(self.entries)]
+        count, whole = len(records), journal.MAGIC + b"".join(records)
+        twice, missing = whole + records[-1], journal.MAGIC + b"".join(records[:1] + records[2:])
+        last = len(records[-1])
+        for what, data, expected in (
+            ("whole", whole, (count, False)),
+            ("the last record has no end", whole[:-7], (count - 1, False)),
+            ("the last record has half a head", whole[:20 - last], (count - 1, False)),
+            ("zeros follow", whole + bytes(700), (count, False)),
+            ("a sector of the last record is zero", whole[:-last] + b"r" + bytes(last + 600), (count - 1, False)),
+            ("a bit of the first record", flipped(whole, 100), (0, True)),
+            ("a bit of the last record", flipped(whole, len(whole) - 2), (count - 1, True)),
+            ("the last byte", flipped(whole, len(whole) - 1), (count - 1, True)),
+            ("the length of the last record", flipped(whole, len(whole) - last + 42), (count - 1, True)),
+            ("the length of the first record", flipped(whole, 16 + 44), (0, True)),
+            ("the first byte", flipped(whole, 0), (0, True)),
+            ("a record that is there twice", twice, (count, True)),
+            ("a record that is missing", missing, (1, True)),
+        ):
+            with self.subTest(what):
+                self.assertEqual(self.journal(data), expected)
+        with tempfile.TemporaryDirectory() as name:
+            (Path(name) / "journal").write_bytes(whole[:9])
+            with self.assertRaises(folder.NotFound):
+                folder.read(name)
+
+    def test_a_journal_of_the_first_form(self):
+        records = self.entries
+        whole = b"".join(len(data).to_bytes(4, "little") + hash_of(data) + data for data in records)
+        for data, damaged in ((whole, False), (whole[:-7], False), (whole + bytes(50), False),
+                              (flipped(whole, 100), True), (whole[:-1] + b"\xff", True),
+                              (b"\xff" * 4 + whole[4:], True)):
+            count, is_damaged = self.journal(data)
+            self.assertEqual(is_damaged, damaged)
+            self.assertLessEqual(count, len(records))
+
+    def test_changed_journals(self):
+        dice = random.Random(3)
+        whole = journal.MAGIC + b"".join(framed(number, data) for number, data in enumerate(self.entries[:4]))
+        for _ in range(150):
+            try:
+                self.assertLessEqual(len(list(journal.records(changed(whole, dice)))), 4)
+            except journal.Damaged:
+                pass
