@@ -1,7 +1,7 @@
 """Everything that a window draws: seeds, hash chains, pages, replays, evaluators, and the proofs that name them.
 
-Follows: "Seeds" to "Assignment", "Replays", "Proof of a replay", "Evaluation pages", "Evaluators" and "Proof of an
-evaluation" of manifests/README.md.
+Follows: "Seeds" to "Assignment", "Replays", "Proof of a replay", "Evaluation pages", "Evaluators", "Proof of an
+evaluation" and "Spot checks" of manifests/README.md.
 """
 
 from collections import namedtuple
@@ -123,6 +123,12 @@ def evaluators(drawing, miner, stakes, count):
         if validator in drawing.reveals:
             ranked.append(validator)
     return sorted(ranked)
+
+
+def spot_check(run, seed, miner, value):
+    """A number below 10^6, by which a validator measures again what was measured in the window of this seed. `value` is
+    that of the validator in the next window."""
+    return Draw("templar/1 spot check of a measurement", run, seed, miner, value).below(10**6)
 
 
 def taken_from(pages, count, draw):

@@ -21,8 +21,18 @@ def refusal_of(entry):
     return content if name == "refused" else None
 
 
-def losses_of(measured):
-    return tuple(measured["losses"][name] for name in LOSSES)
+def losses_of(losses):
+    return tuple(losses[name] for name in LOSSES)
+
+
+def result_of(entry):
+    """The result of trying a delta that an entry states: losses and witnesses, the empty tuple for `untried`, or None."""
+    name, measured = variant(entry["evaluation"])
+    refusal = refusal_of(entry)
+    if name == "measured":
+        return losses_of(measured["losses"]), tuple(measured["witnesses"])
+    is_unread = refusal and variant(refusal)[0] in ("withheld", "malformed")
+    return () if name == "untried" and not is_unread else None
 
 
 def said_by_most(stakes, said, of_all):
@@ -62,15 +72,10 @@ def measured_by_most(entries, evaluators, stakes):
     for validator, entry in entries:
         if validator not in evaluators:
             continue
-        name, measured = variant(entry["evaluation"])
-        refusal = refusal_of(entry)
-        if name == "measured":
-            result = losses_of(measured)
-        elif name == "untried" and not (refusal and variant(refusal)[0] in ("withheld", "malformed")):
-            result = ()
-        else:
-            continue
-        results[result] = results.get(result, 0) + stakes[validator]
+        result = result_of(entry)
+        if result is not None:
+            losses = result[0] if result else ()
+            results[losses] = results.get(losses, 0) + stakes[validator]
     if not results:
         return None, False
     # Of equals the least: the empty tuple, which stands for `untried`, is below all losses.

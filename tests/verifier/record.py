@@ -6,7 +6,7 @@ field that differs is named as `templar` names it: `record does not recompute: m
 
 from collections import namedtuple
 
-from . import draws, findings, members, pay, scores, slashes, standings
+from . import draws, findings, members, pay, scores, slashes, spot_checks, standings
 from .schema import variant
 from .state import Closed, Judged
 from .statements import check_reveal, check_validator, check_window, need
@@ -41,7 +41,7 @@ def check_score(signed, of, state):
 
 def check(header, body, counted, refuted, of, state):
     """Checks a record, and moves the state behind it. `counted` are the signed scores that it names, each checked
-    already, and `refuted` those that it calls false, by id."""
+    already, and `refuted` those of this window that it calls false, by id."""
     header, body = header.body, body.body
     check_window(header, state)
     check_window(body, state)
@@ -51,13 +51,14 @@ def check(header, body, counted, refuted, of, state):
     reveals = [{"validator": validator, "value": value} for validator, value in sorted(of.drawing.reveals.items())]
     differs("reveals", body["reveals"], reveals)
     differs("seed", body["seed"], of.drawing.seed)
-    counted = check_counted(counted, state)
-    check_refuted(body["refuted"], refuted, dict(counted), state)
-    check_results(header, body, counted, of, state)
+    check_counted(counted, state)
+    check_refuted(body["refuted"], refuted, counted, state)
+    spot_checks.remember(body["checkpoint_before"], counted, of, state)
+    check_results(header, body, [(signed.signer, signed.payload.body) for signed in counted], of, state)
 
 
 def check_counted(counted, state):
-    """The scores that a record counts, as [(validator, body)]."""
+    """A record counts scores of enough stake, one of each validator, that do not contradict each other."""
     order = [signed.signer for signed in counted]
     for number, validator in enumerate(order):
         need(validator not in order[:number], f"two scores of validator {validator.hex()}")
@@ -67,16 +68,26 @@ def check_counted(counted, state):
     differs("scores", order, sorted(order))
     contradiction = scores.contradiction([(signed.signer, signed.payload.body) for signed in counted])
     need(contradiction is None, contradiction)
-    return [(signed.signer, signed.payload.body) for signed in counted]
 
 
 def check_refuted(listed, refuted, counted, state):
-    """A refuted score is not counted, and makes the statement that the record calls false."""
+    """A refuted score is not counted, or it is of the window before and contested; and it makes the statement that the
+    record calls false. Everybody whose measurement a counted score contests is among them."""
+    ids = {signed.payload.id for signed in counted}
+    contested = {contest["miner"] for signed in counted for contest in signed.payload.body["contests"]}
     for entry in listed:
-        signed = refuted[entry["score"]]
-        is_in_place = signed.signer == entry["validator"] and entry["validator"] not in counted
-        need(is_in_place and scores.makes_statement(signed.payload.body, entry, state.window),
-             "record does not recompute: refuted differs")
+        if spot_checks.is_of_past_score(entry, state.window):
+            is_made = spot_checks.is_contested(entry, contested, state)
+        else:
+            signed = refuted[entry["score"]]
+            is_made = (signed.signer == entry["validator"] and signed.payload.id not in ids
+                       and scores.makes_statement(signed.payload.body, entry, state.window))
+        need(is_made, "the record refutes a statement that the score of validator "
+                      f"{entry['validator'].hex()} does not make")
+    validators = {entry["validator"] for entry in listed}
+    for validator in spot_checks.must_be_refuted(contested, state):
+        need(validator in validators, "the record counts a score that contests a measurement of validator "
+                                      f"{validator.hex()}, and does not refute it")
 
 
 def check_results(header, body, counted, of, state):

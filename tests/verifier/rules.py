@@ -146,6 +146,8 @@ def score(s):
              "verdicts: neither a match nor a refusal that can come late")
     listed(s, "evidence", "signer", "window")
     need(len(s["evidence"]) <= 4, f"evidence has {len(s['evidence'])} entries, at most 4 are allowed")
+    listed(s, "contests", "miner")
+    need(len(s["contests"]) <= 4, "contests has more than 4 entries")
 
 
 def window(w):

@@ -56,6 +56,8 @@ def check(g):
         need(len(g["initial"]["tensors"]) == tensors, f"initial.tensors has not the model's {tensors} tensors")
     training(g)
     gauntlet(g)
+    need(g["gauntlet"]["spot_checks_ppm"] == 0 or g["state_retention_windows"],
+         "gauntlet.spot_checks_ppm needs the model before, and state_retention_windows is 0")
     replay(g["replay"], g["emission"], g["state_retention_windows"])
     emission(g["emission"], g["windows"] or 65537)
     validators(g["validators"])
@@ -135,11 +137,12 @@ def training(g):
 def gauntlet(g):
     of, outer = g["gauntlet"], g["outer"]
     steps_alone = of["weights"] == "proven-steps"
-    for name in ("assigned_pages", "unassigned_pages", "evaluators"):
+    for name in ("assigned_pages", "unassigned_pages", "evaluators", "spot_checks_ppm"):
         if steps_alone:
             need(of[name] == 0, f"gauntlet.{name} is {of[name]} and must be 0: proven-steps pays for no measurement")
-        else:
+        elif name != "spot_checks_ppm":
             not_zero(of[name], f"gauntlet.{name}")
+    at_most(of["spot_checks_ppm"], PPM, "gauntlet.spot_checks_ppm")
     at_most(of["evaluators"], 64, "gauntlet.evaluators")
     at_most(of["trial_step_ppm"], PPM, "gauntlet.trial_step_ppm")
     not_zero(of["held_out_pages"], "gauntlet.held_out_pages")

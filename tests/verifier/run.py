@@ -8,7 +8,7 @@ have the rules.
 import copy
 from collections import Counter, defaultdict
 
-from . import entries, links, record, scores, statements
+from . import entries, links, record, scores, spot_checks, statements
 from .cbor import Refused
 from .draws import pages_of
 from .folder import Fault
@@ -220,7 +220,8 @@ class Run:
         state, body = copy.deepcopy(self.state), entry.body.body
         self.at(place, statements.check_validator, entry.header.signer, state)
         counted = [self.named("score", digest) for digest in body["scores"]]
-        refuted = {of["score"]: self.named("score", of["score"]) for of in body["refuted"]}
+        refuted = {of["score"]: self.named("score", of["score"]) for of in body["refuted"]
+                   if not spot_checks.is_of_past_score(of, state.window)}
         self.at(place, record.check, entry.header.payload, entry.body, counted, refuted, judging, state)
         self.counts["record"] += 1
         state.previous, state.checkpoint = entry.header.payload.id, entry.header.payload.body["checkpoint"]

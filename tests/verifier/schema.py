@@ -157,7 +157,7 @@ MINT_KINDS = ("miner", "evaluations", "replays", "treasury")
 MINT_KIND = Union("MintKind", *MINT_KINDS)
 SLASH_CAUSES = ("mismatch", "expulsion", "absence", "contradiction", "unanswered", "falsehood")
 SLASH_CAUSE = Union("SlashCause", *SLASH_CAUSES)
-STATEMENTS = ("replay", "evaluation")
+STATEMENTS = ("replay", "evaluation", "contest")
 STATEMENT = Union("Statement", *STATEMENTS)
 AUDIT_VERDICT = Union("AuditVerdict", "match", mismatch=Map(what=TEXT), unavailable=Map(what=TEXT))
 
@@ -172,7 +172,7 @@ CERTIFICATE = Map(owner=KEY, node=KEY, anchor=U64, payment=PAYMENT)
 KINDS = {
     "genesis": Map(
         name=TEXT,
-        arithmetic=Known("arithmetic", "f32/1"),
+        arithmetic=Known("arithmetic", "f32/1", "i8x2/1"),
         model=Map(vocab_size=U32, hidden_size=U32, layers=U32, heads=U32, head_size=Maybe(U32), kv_heads=U32,
                   ffn_size=U32, rope_theta=U32, rope_scaling=Maybe(ROPE_SCALING), norm_eps_bits=U32,
                   tied_embeddings=BOOL, sequence_length=U32, position_limit=Maybe(U32)),
@@ -189,8 +189,8 @@ KINDS = {
         outer=Map(rule=Known("aggregation rule", "mean-of-all", "mean-of-senders"),
                   schedule=List(Map(from_window=U64, learning_rate_ppm=U32)), max_contributions=U32,
                   null_windows=U64),
-        gauntlet=Map(assigned_pages=U32, unassigned_pages=U32, evaluators=U32, trial_step_ppm=U32, held_out_pages=U32,
-                     rating=Map(beta_micros=U32, tau_micros=U32),
+        gauntlet=Map(assigned_pages=U32, unassigned_pages=U32, evaluators=U32, spot_checks_ppm=U32, trial_step_ppm=U32,
+                     held_out_pages=U32, rating=Map(beta_micros=U32, tau_micros=U32),
                      proof=Map(decay_ppm=U32, threshold_ppm=U32, warm_up_windows=U64),
                      penalties=List(Map(offence=OFFENCE, factor_ppm=U32, resets=BOOL, excluded_windows=U64,
                                         **{"from": U32})),
@@ -222,7 +222,8 @@ KINDS = {
         entries=List(Map(miner=KEY, contribution=HASH, replay=REPLAY, proof=Maybe(PROOF), evaluation=EVALUATION,
                          body=Maybe(HASH), nearest=Maybe(KEY), overlap_ppm=U32)),
         verdicts=List(Map(window=U64, miner=KEY, contribution=HASH, replay=REPLAY, proof=Maybe(PROOF))),
-        evidence=List(Map(signer=KEY, window=U64, first=STATED, second=STATED))),
+        evidence=List(Map(signer=KEY, window=U64, first=STATED, second=STATED)),
+        contests=List(Map(miner=KEY, contribution=HASH, found=Maybe(LOSSES)))),
     "window": Map(run=HASH, window=U64, previous=Maybe(HASH), checkpoint=HASH, body_root=HASH, state_root=HASH,
                   validators_root=HASH),
     "body": Map(

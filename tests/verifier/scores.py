@@ -1,13 +1,14 @@
 """Whether a validator may sign a score: what was drawn for it is there, and nothing else.
 
-Follows: "Entries of a score", "Replays", "Challenges", "Contradictions" and the paragraph on evidence under "Slashes"
-of manifests/README.md. Whether a loss or a replay is *true* needs tensors, and is not checked here.
+Follows: "Entries of a score", "Replays", "Challenges", "Contradictions" and the paragraphs on evidence and `refuted`
+under "Slashes" of manifests/README.md. Whether a loss or a replay is *true* needs tensors, and is not checked here.
 """
 
 from . import payload
 from .cbor import Refused
 from .draws import witness
 from .schema import variant
+from .spot_checks import check_contest
 
 MOST_WITHHELD = 8
 BLOBS_SHOW = ("mismatch", "malformed", "wrong-claim")
@@ -36,6 +37,8 @@ def check(score, cut, drawing, drawn, evaluators, state):
     check_verdicts(score, state)
     for evidence in score["evidence"]:
         check_evidence(evidence, state)
+    for contest in score["contests"]:
+        check_contest(contest, score["validator"], drawing, state)
 
 
 def check_replay(entry, validator, drawn):
@@ -115,6 +118,8 @@ def check_verdicts(score, state):
 
 def makes_statement(score, refuted, window):
     """Whether a score of this window makes the statement that a record calls false."""
+    if refuted["statement"] == "contest":
+        return refuted["window"] + 1 == window and any(of["miner"] == refuted["miner"] for of in score["contests"])
     listed = score["entries"] if refuted["window"] == window else [
         verdict for verdict in score["verdicts"] if verdict["window"] == refuted["window"]]
     for entry in listed:

@@ -101,7 +101,7 @@ class Slashing:
 
     def disprove(self, refuted):
         for entry in refuted:
-            self.take_all(entry["validator"], "falsehood", entry["window"])
+            self.take_all(entry["validator"], "falsehood", self.state.window)
 
     def absent(self, present):
         rate = self.state.genesis["replay"]["absence_ppm"]

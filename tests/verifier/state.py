@@ -41,6 +41,26 @@ class Closed:
     drawing: draws.Drawing
 
 
+@dataclass
+class Measured:
+    """What the counted scores of a window say about a contribution, and its next window may contest."""
+
+    contribution: bytes
+    evaluators: List[bytes]
+    assigned: List[int]
+    result: tuple                                           # losses and witnesses, or () for `untried`
+    by: Dict[bytes, bytes]                                  # by validator, its score
+
+
+@dataclass
+class Measurements:
+    """On what the contributions of that window were measured."""
+
+    checkpoint: bytes
+    seed: bytes
+    unassigned: List[int]
+
+
 class State:
     """Everything that the rules know before window `window`."""
 
@@ -65,6 +85,8 @@ class State:
         self.bodies = {}                                    # of deltas: (window, miner)
         self.judged: Dict[Tuple[int, bytes], Judged] = {}   # by window and miner
         self.closed: Dict[int, Closed] = {}
+        self.measured: Dict[bytes, Measured] = {}           # by miner; of the window before
+        self.measurements: Optional[Measurements] = None
         self.convicted, self.expelled, self.former_nodes = set(), set(), {}
         self.pages = {}                                     # of the open window: miner: pages in training order
         self.begin_epoch(0)
@@ -200,6 +222,13 @@ class State:
             put("former-node", [node], owner, window)
         for (account, window), amount in self.grants.items():
             put("grant", [account, window], amount)
+        for miner, of in self.measured.items():
+            losses, witnesses = of.result or ((), ())
+            result = [True, *losses, list(witnesses)] if of.result else [False]
+            put("measured", [miner], of.contribution, of.evaluators, of.assigned, *result, len(of.by),
+                b"".join(validator + score for validator, score in of.by.items()))
+        if self.measurements:
+            put("measurements", [], self.measurements.checkpoint, self.measurements.seed, self.measurements.unassigned)
         for slot, member in self.members.items():
             put("member", [slot], *member)
         put("pages", [], self.epoch.pages, self.epoch_number, self.epoch.taken)
