@@ -26,7 +26,7 @@ def losses_of(losses):
 
 
 def result_of(entry):
-    """The result of trying a delta that an entry states: losses and witnesses, the empty tuple for `untried`, or None."""
+    """The result of a trial that an entry states: losses and witnesses, the empty tuple for `untried`, or None."""
     name, measured = variant(entry["evaluation"])
     refusal = refusal_of(entry)
     if name == "measured":

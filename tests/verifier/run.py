@@ -150,7 +150,6 @@ class Run:
         found = {value for (_, value), by in precommits.items() if self.state.is_super_majority(by)}
         if len(found) > 1:
             raise Mismatch(f"two ids are certified as the {on} of one window")
-        self.counts["certificates"] += len(found)
         return next(iter(found), None)
 
     def check_window(self):
@@ -160,25 +159,26 @@ class Run:
         self.each("contribution", lambda of: statements.check_contribution(of, state))
         self.each("registration", lambda of: statements.check_registration(of, state))
         self.each("inbox", lambda of: statements.check_inbox(of, state))
-        self.each("cut", self.check_cut)
         self.each("vote", lambda of: statements.check_validator(of.signer, state))
+        certified = {on: self.certified(on) for on in ("cut", "reveals", "window")}
+        self.counts["certificates"] += sum(digest is not None for digest in certified.values())
+        self.proposed("cut", certified["cut"], self.check_cut)
         self.each("reveal", lambda of: statements.check_reveal(of.validator, of.value, state))
         self.each("evidence", lambda of: scores.check_contradiction(of.first, of.second, of.signer, of.of, state))
-        judging = self.judging()
+        judging = self.judging(certified["cut"], certified["reveals"])
         if judging is None:
             return False
         self.each("score", lambda of: record.check_score(of, judging, state))
-        after = {}
-        for place, entry in self.here("record"):
-            after[entry.header.payload.id] = self.after(place, entry, judging)
-        certified = self.certified("window")
-        if certified is None:
-            return False
+        after = self.proposed("record", certified["window"], lambda entry: self.after(entry, judging))
+        return certified["window"] is not None and self.close(certified["window"], judging, after)
+
+    def close(self, certified, judging, after):
+        """Goes on behind the certified record, where it is here. `after` has the states behind all records."""
         if certified not in after:
             raise Missing(f"record {certified.hex()} is certified and not here")
         self.counts["windows"] += 1
         self.judgings.append(judging)
-        self.pages.append(state.pages)
+        self.pages.append(self.state.pages)
         self.records.append(certified)
         entry = next(entry for _, entry in self.here("record") if entry.header.payload.id == certified)
         self.headers.append(entry.header.payload.body)
@@ -186,14 +186,32 @@ class Run:
         self.state = after[certified]
         return True
 
+    def proposed(self, kind, certified, check):
+        """Checks the cuts or records of the open window, and gives what the check gives, by id. A node takes in what a
+        vote names before it can tell whether it is right, and whether all of it is here. So only what is certified, or
+        what no vote names, makes a fault."""
+        found, voted = {}, {vote.payload.body["value"] for _, vote in self.here("vote")}
+        for place, entry in self.here(kind):
+            digest = (entry.header if kind == "record" else entry).payload.id
+            try:
+                found[digest] = check(entry)
+                self.counts[kind] += 1
+            except Refused as error:
+                if digest == certified or digest not in voted:
+                    self.fault(f"{self.place()}, {place}", error)
+                    raise Stopped from None
+            except Missing:
+                if digest == certified:
+                    raise
+        return found
+
     def check_cut(self, signed):
         statements.check_validator(signed.signer, self.state)
         cut = signed.payload.body
         statements.check_cut(cut, [self.named("inbox", digest) for digest in cut["inboxes"]], self.state)
 
-    def judging(self):
+    def judging(self, cut_id, set_id):
         """What validators judge, where cut and reveals are certified."""
-        cut_id, set_id = self.certified("cut"), self.certified("reveals")
         if cut_id is None or set_id is None:
             return None
         cut = self.named("cut", cut_id).payload
@@ -215,15 +233,14 @@ class Run:
                 return {reveal["validator"]: reveal["value"] for reveal in body["reveals"]}
         raise Missing(f"set of reveals {set_id.hex()} is certified and not here")
 
-    def after(self, place, entry, judging):
+    def after(self, entry, judging):
         """The state after a record of the open window, which is computed again."""
         state, body = copy.deepcopy(self.state), entry.body.body
-        self.at(place, statements.check_validator, entry.header.signer, state)
+        statements.check_validator(entry.header.signer, state)
         counted = [self.named("score", digest) for digest in body["scores"]]
         refuted = {of["score"]: self.named("score", of["score"]) for of in body["refuted"]
                    if not spot_checks.is_of_past_score(of, state.window)}
-        self.at(place, record.check, entry.header.payload, entry.body, counted, refuted, judging, state)
-        self.counts["record"] += 1
+        record.check(entry.header.payload, entry.body, counted, refuted, judging, state)
         state.previous, state.checkpoint = entry.header.payload.id, entry.header.payload.body["checkpoint"]
         return state
 

@@ -6,7 +6,7 @@ The run is the example of manifests/, and that of a demo where the variable VERI
 import os
 import unittest
 
-from verifier import payload
+from verifier import entries, payload
 from verifier.cbor import Refused
 from verifier.run import Run
 from verifier.tests.forge import change_at, demo, example, integers
@@ -118,6 +118,30 @@ class Mutations(unittest.TestCase):
         self.named(forged, "cut is not what its inboxes give")
         forged = self.forge.with_statement("cut", self.last, lambda cut: cut["inboxes"].reverse())
         self.named(forged, "cut is not what its inboxes give")
+
+    def test_a_wrong_proposal_that_nobody_certified(self):
+        """It is no fault of the run once a vote names it, since whoever kept it could not tell yet; else it is one."""
+        old, state = self.forge.run.by_window[self.last]["cut"][0][1], self.forge.run.state
+        wrong = self.forge.sign("cut", {**old.payload.body, "contributions": []}, old.signer)
+        elsewhere = self.forge.sign("cut", {**old.payload.body, "inboxes": [b"\1" * 32]}, old.signer)
+        vote = {"run": state.run, "window": self.last, "on": "cut", "attempt": 9, "step": "prevote"}
+        for proposal, alone in ((wrong, "cut is not what its inboxes give"), (elsewhere, None)):
+            forged = self.forge.copy()
+            forged.entries.append(("a proposal", proposal))
+            self.assertRegex(self.forge.verdict(forged) or "nothing", alone or "nothing")
+            named = {**vote, "value": proposal.payload.id}
+            forged.entries.append(("a vote", self.forge.sign("vote", named, old.signer)))
+            self.assertIsNone(self.forge.verdict(forged))
+        record = self.forge.certified(self.last)
+        body = payload.decode(payload.encode("body", {**record.body.body, "outcomes": []}))
+        header = {**record.header.payload.body, "body_root": body.id}
+        forged = self.forge.copy()
+        signed = self.forge.sign("window", header, record.header.signer)
+        forged.entries.append(("a proposal", entries.Record(signed, body)))
+        self.named(forged, "outcomes differs")
+        forged.entries.append(("a vote", self.forge.sign(
+            "vote", {**vote, "on": "window", "value": signed.payload.id}, record.header.signer)))
+        self.assertIsNone(self.forge.verdict(forged))
 
     def test_votes_of_too_little_stake(self):
         forged = self.forge.copy()
