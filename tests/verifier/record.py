@@ -71,16 +71,15 @@ def check_counted(counted, state):
 
 
 def check_refuted(listed, refuted, counted, state):
-    """A refuted score is not counted, or it is of the window before and contested; and it makes the statement that the
-    record calls false. Everybody whose measurement a counted score contests is among them."""
-    ids = {signed.payload.id for signed in counted}
+    """A refuted score makes the statement that the record calls false; if it is of the window before, a counted score
+    contests it. Everybody whose measurement a counted score contests is among them."""
     contested = {contest["miner"] for signed in counted for contest in signed.payload.body["contests"]}
     for entry in listed:
         if spot_checks.is_of_past_score(entry, state.window):
             is_made = spot_checks.is_contested(entry, contested, state)
         else:
             signed = refuted[entry["score"]]
-            is_made = (signed.signer == entry["validator"] and signed.payload.id not in ids
+            is_made = (signed.signer == entry["validator"]
                        and scores.makes_statement(signed.payload.body, entry, state.window))
         need(is_made, "the record refutes a statement that the score of validator "
                       f"{entry['validator'].hex()} does not make")

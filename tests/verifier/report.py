@@ -37,6 +37,7 @@ class Report:
             "entries": run.folder.entry_count,
             "checked": {name: run.counts[kind] for kind, name in NAMES},
             "certificates": run.counts["certificates"],
+            "contests": run.counts["contest"], "refuted": run.counts["refuted"],
             "blobs": len(run.folder.blobs), "blob_bytes": run.folder.blob_bytes,
             "minted_micros": state.minted if state else 0, "burnt_micros": state.burnt if state else 0,
             "treasury_micros": state.treasury if state else 0,
@@ -56,6 +57,9 @@ class Report:
         lines = [f"run {name}: {windows(number)} closed, from the genesis on",
                  f"  decoded and encoded again to the same bytes, with valid signatures: {counted}",
                  f"  certificates of more than two thirds of the stake: {run.counts['certificates']:,}"]
+        if run.counts["refuted"]:
+            lines += [f"  statements of scores that records refute: {run.counts['refuted']:,}; counted contests of "
+                      f"measurements: {run.counts['contest']:,}"]
         if number:
             held = run.state
             lines += [f"  computed again in {windows(number)}: cut, seed, pages, drawn replays and evaluators, what "

@@ -167,7 +167,10 @@ def body(b):
     need(sum(weight["weight_ppm"] for weight in b["weights"]) <= PPM, f"weights adds up to more than {PPM}")
     ascending([(mint["account"], MINT_KINDS.index(mint["kind"])) for mint in b["mints"]], "mints")
     listed(b, "refuted", "validator")
-    need(all(refuted["window"] <= b["window"] for refuted in b["refuted"]), "refuted: a statement about a later window")
+    need(all(refuted["window"] <= b["window"] for refuted in b["refuted"]),
+         "refuted: a statement on a window that is not closed")
+    for refuted in b["refuted"]:
+        need(refuted["score"] not in b["scores"], f"refuted: score {refuted['score'].hex()} is counted")
     ascending([(burn["account"], SLASH_CAUSES.index(burn["cause"]), burn["window"]) for burn in b["burns"]], "burns")
     ascending([(challenge["window"], challenge["miner"]) for challenge in b["challenges"]], "challenges")
     for challenge in b["challenges"]:

@@ -183,6 +183,9 @@ class Run:
         entry = next(entry for _, entry in self.here("record") if entry.header.payload.id == certified)
         self.headers.append(entry.header.payload.body)
         self.bodies.append(entry.body.body)
+        self.counts["refuted"] += len(entry.body.body["refuted"])
+        for digest in entry.body.body["scores"]:
+            self.counts["contest"] += len(self.named("score", digest).payload.body["contests"])
         self.state = after[certified]
         return True
 

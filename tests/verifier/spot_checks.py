@@ -11,7 +11,7 @@ from .state import Measured, Measurements
 
 
 def remember(checkpoint, counted, of, state):
-    """Keeps what the counted scores, which are signed payloads in the order of validators, say about the open window."""
+    """Keeps what the counted scores, signed payloads in the order of validators, say about the open window."""
     rule = state.genesis["gauntlet"]
     state.measured, state.measurements = {}, None
     if rule["spot_checks_ppm"] == 0:

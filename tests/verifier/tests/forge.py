@@ -91,15 +91,24 @@ class Forge:
                 return self.sign("vote", {**entry.payload.body, "value": signed.payload.id}, entry.signer)
         return entry
 
-    def with_statement(self, kind, window, change, number=0):
+    def state_before(self, window):
+        """The state before a window."""
+        forged = self.copy()
+        self.until(window - 1, forged)
+        run = Run(forged)
+        run.check()
+        return run.state
+
+    def with_statement(self, kind, window, change, number=0, *of_record):
         """Another statement in place of one, signed again by the same signer. A record that counts a score counts the
-        changed one."""
+        changed one, and may be changed as well."""
         found = [signed for _, signed in self.run.by_window[window][kind]]
         old = found[number]
         body = copy.deepcopy(old.payload.body)
         change(body)
         new = self.sign(kind, body, old.signer)
-        forged = self.with_record(window, scores={old.payload.id: new.payload.id}) if kind == "score" else self.copy()
+        named = {old.payload.id: new.payload.id}
+        forged = self.with_record(window, *of_record, scores=named) if kind == "score" else self.copy()
         self.until(window, forged)
         forged.entries = [(place, new if entry is old else entry) for place, entry in forged.entries]
         return forged

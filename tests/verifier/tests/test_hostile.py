@@ -108,6 +108,7 @@ class Hostile(unittest.TestCase):
             ("the last byte", flipped(whole, len(whole) - 1), (count - 1, True)),
             ("the length of the last record", flipped(whole, len(whole) - last + 42), (count - 1, True)),
             ("the length of the first record", flipped(whole, 16 + 44), (0, True)),
+            ("sectors before whole records are zero", whole[:16] + bytes(1200) + whole[1216:], (0, True)),
             ("the first byte", flipped(whole, 0), (0, True)),
             ("a record that is there twice", twice, (count, True)),
             ("a record that is missing", missing, (1, True)),
