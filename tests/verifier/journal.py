@@ -7,8 +7,9 @@ A journal is private to the program, so no text specifies it. It begins with 16 
 The checksum is the hash of number, length and entry, and the numbers count from 0. In the first form, which is read as
 well, nothing stands at the beginning, and a record is length (u32) ‖ hash of the entry ‖ entry.
 
-What a crash has left of the last record does not count: its end is missing, or a sector of it is zero. Everything else
-that is not whole has been damaged later.
+A crash may have left a part of the last record: its end is missing, or a sector of it is zero. (A node that is running
+may be writing it.) Everything else that is not whole has been damaged later. The two are told apart, but of either the
+records before are read, and the rest is not here.
 """
 
 import struct
@@ -23,7 +24,11 @@ SECTOR = 512
 
 
 class Damaged(Exception):
-    """A record that no crash explains."""
+    """A record that is not whole."""
+
+
+def torn(data, at):
+    return Damaged(f"its last {len(data) - at} bytes are no whole entry")
 
 
 def records(data):
@@ -31,7 +36,7 @@ def records(data):
     if data[:16] == MAGIC:
         return numbered(data)
     if MAGIC.startswith(data[:16]):
-        return iter(())                     # its first writer came no further
+        raise torn(data, 0)                 # its first writer came no further
     if whole(data, len(MAGIC)):
         raise Damaged("is damaged at byte 0")
     return first_form(data)
@@ -42,9 +47,7 @@ def numbered(data):
     while at < len(data):
         found = whole(data, at)
         if found is None:
-            if is_torn(data, at):
-                return
-            raise Damaged(f"is damaged at byte {at}")
+            raise torn(data, at) if is_torn(data, at) else Damaged(f"is damaged at byte {at}")
         if found[0] != number:
             raise Damaged(f"is damaged at byte {at}: it has record {found[0]} where record {number} belongs")
         yield found[1]
@@ -103,10 +106,10 @@ def first_form(data):
         head, length = data[at:at + 36], int.from_bytes(data[at:at + 4], "little")
         entry = data[at + 36:at + 36 + min(length, MOST_BYTES + 1)]
         if len(head) < 36 or len(entry) < length <= MOST_BYTES or not head.strip(b"\0"):
-            return
+            raise torn(data, at)
         if len(entry) != length or hash_of(entry) != head[4:]:
             if at + 36 + len(entry) < len(data) or entry[-8:] != bytes(8):
                 raise Damaged(f"is damaged at byte {at}")
-            return
+            raise torn(data, at)
         yield entry
         at += 36 + length
