@@ -195,16 +195,34 @@ fn simulated_runs_with_cheats_come_to_the_same_states() {
     }
 }
 
-fn agree_on(config: Config) {
+/// Three of ten validators lie about what only they measured. Others contest it in the next window.
+#[test]
+fn contests_of_a_league_come_to_the_same_states() {
+    let run = agree_on(Config {
+        miners: 8,
+        validators: 10,
+        windows: 12,
+        replays: ReplayMode::Three,
+        adversaries: vec![(Strategy::League, 3)],
+        keep_history: true,
+        ..Config::default()
+    });
+    let Some(run) = run else { return };
+    assert!(run["contests"].as_u64() > Some(0), "{run}");
+}
+
+/// What the verifier says of a simulated run; `None` where there is no Python.
+fn agree_on(config: Config) -> Option<Value> {
     let (report, kept) = Simulation::new(config.clone()).unwrap().run_and_keep(&mut |_| ()).unwrap();
     let dir = tempfile::tempdir().unwrap();
     write(&kept, dir.path());
     let (zero, tokens) = kept.told.split_at(32);
     let tokens = u64::from_le_bytes(tokens.try_into().unwrap());
     let told = format!("{}:{tokens}", HEXLOWER.encode(zero));
-    let Some((code, said)) = verify(dir.path(), &["--simulated", &told]) else { return };
+    let (code, said) = verify(dir.path(), &["--simulated", &told])?;
     assert_eq!((code, &said["verdict"]), (0, &json!("match")), "{config:?}: {said}");
     assert_eq!(said["runs"][0]["windows"], json!(report.progress.windows), "{config:?}");
+    Some(said["runs"][0].clone())
 }
 
 /// Compares the verifier with the program on the homes that a demo has left, as they are and with damage, and changes the
