@@ -35,7 +35,7 @@ use stage::{Stage, insecure_key};
 /// The checkpoint in which the demo ends with its default seed, miners and windows. The README prints it. A
 /// change of the arithmetic, the model, the data or the rules changes it, and the commit of such a change says
 /// why.
-pub const DEFAULT_CHECKPOINT: &str = "64f2d9782e5e7f6de1779e27761633ad6dceddc213ae26a03582727044e0a12d";
+pub const DEFAULT_CHECKPOINT: &str = "7379fae5c30c33896693dac9020af3197bec3acadbc4ef00d735ee4816843d6d";
 
 /// The default seed of the demo.
 pub const DEFAULT_SEED: &str = "templar";
