@@ -14,6 +14,8 @@
 //! - *Windows*: how many windows it takes until the mean ratio of a miner that gains 5 % more is above that of an equal
 //!   one with probability 0.95, and is 1.05 on average: (1.645 · √2 · noise ÷ 0.05)², rounded up.
 
+#![allow(clippy::disallowed_methods, reason = "figures that are printed, and no part of a run")]
+
 use std::ops::Range;
 
 use templar_audit::AuditInputs;

@@ -71,7 +71,7 @@ impl Driver {
         let Some(application) = self.application.filter(|_| self.may_sign()) else { return Ok(()) };
         let (progress, window) = {
             let node = self.replica.node();
-            (application.progress(&node), node.state().window())
+            (application.progress(node), node.state().window())
         };
         let run = application.run;
         let refused = match progress {

@@ -69,7 +69,7 @@ fn is_stated(refuted: &Refuted, score: &Score) -> bool {
     let is_fact = |replay: &Replay| !matches!(replay, Replay::NotDrawn | Replay::Refused(Refusal::Withheld));
     let Refuted { window, miner, statement, .. } = refuted;
     if *statement == Statement::Contest {
-        return *window < score.window && score.contests.iter().any(|contest| contest.miner == *miner);
+        return window.next() == score.window && score.contests.iter().any(|contest| contest.miner == *miner);
     }
     if *window != score.window {
         let is_it = |verdict: &&templar_manifest::LateVerdict| (verdict.window, verdict.miner) == (*window, *miner);
