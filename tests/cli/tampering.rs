@@ -64,13 +64,11 @@ fn a_changed_journal_is_found() {
     home.fails(5, ["audit"]);
     home.fails(5, ["verify"]);
     home.fails(4, ["status"]);
-    // Without its first entry the second is refused by the rules, and the audit names it.
-    let length = 36 + u32::from_le_bytes(whole[..4].try_into().unwrap()) as usize;
-    fs::write(&path, &whole[length..]).unwrap();
-    let audit = home.fails(4, ["audit"]);
-    assert!(home.fails(4, ["verify"]).last()["what"].as_str().unwrap().contains(" of the journal is refused"));
-    let journal = audit.lines().into_iter().find(|line| line["type"] == "journal").unwrap();
-    assert!(journal["what"].as_str().unwrap().starts_with("entry "), "{journal}");
+    // Without its first record the numbers of the others show the gap, so this is damage here and nobody's fault.
+    let length = 46 + u32::from_le_bytes(whole[57..61].try_into().unwrap()) as usize;
+    fs::write(&path, [&whole[..16], &whole[16 + length..]].concat()).unwrap();
+    home.fails(5, ["audit"]);
+    home.fails(5, ["verify"]);
 }
 
 #[test]

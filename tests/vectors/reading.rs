@@ -270,7 +270,9 @@ fn the_specification_names_every_variant() {
     use SlashCause::{Absence, Contradiction as Contradicted, Expulsion, Falsehood, Mismatch, Unanswered};
     let causes = [Mismatch, Unanswered, Expulsion, Absence, Contradicted, Falsehood];
     variants.extend(causes.iter().map(|cause| ("SlashCause", seen(cause))));
-    variants.extend([Statement::Replay, Statement::Evaluation].iter().map(|one| ("Statement", seen(one))));
+    variants.extend(
+        [Statement::Replay, Statement::Evaluation, Statement::Contest].iter().map(|one| ("Statement", seen(one))),
+    );
     variants.extend([VoteOn::Cut, VoteOn::Reveals, VoteOn::Window].iter().map(|on| ("VoteOn", seen(on))));
     variants.extend([VoteStep::Prevote, VoteStep::Precommit].iter().map(|step| ("VoteStep", seen(step))));
     variants.extend([SegmentShape::Linear, SegmentShape::Cosine].iter().map(|shape| ("SegmentShape", seen(shape))));

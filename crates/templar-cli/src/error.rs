@@ -26,6 +26,7 @@ use templar_home::HomeError;
 use templar_home::access::{AccessError, HandInError};
 use templar_home::configure::ConfigureError;
 use templar_home::context::RunError;
+use templar_home::evaluations::KeptError;
 use templar_home::folder::FolderError;
 use templar_home::inventory::InventoryError;
 use templar_home::journal::JournalError;
@@ -50,9 +51,8 @@ use templar_train::tensors::LoadError;
 
 use crate::printer::{Printer, Tone};
 use dataset::{import, listing};
-use handed_on::kept;
 pub(crate) use meaning::Code;
-use meaning::{FULL, Meaning, hint, io, plain, put};
+use meaning::{FULL, Meaning, hint, io, kept_document, plain, put};
 use models::{chat_template, continued, export, folder, generate, open, tokenizer};
 use network::{bind, fetch, peer_addr, ticket};
 
@@ -210,7 +210,8 @@ fn query(error: &QueryError) -> Meaning {
         QueryError::Read(error) => read(error),
         QueryError::Name(error) => name(error),
         QueryError::Audit(error) => evidence(error),
-        QueryError::Evaluation(error) => kept(error),
+        QueryError::Evaluation(KeptError::Home(error)) => home(error),
+        QueryError::Evaluation(_) => kept_document(),
         QueryError::Manifest(_) | QueryError::Delta(_) | QueryError::Unfoldable(_) => plain(Code::Verification),
     }
 }

@@ -21,7 +21,7 @@ use serde::Serialize;
 
 pub use error::TablesError;
 pub use file::TableFile;
-pub use folder::{TablesFolder, WrittenTable};
+pub use folder::TablesFolder;
 
 /// A table whose rows are made of values of the type `R`.
 pub struct Table<R> {
@@ -31,6 +31,21 @@ pub struct Table<R> {
     pub about: &'static str,
     /// The columns, in order.
     pub columns: Vec<Column<R>>,
+}
+
+/// A table that was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WrittenTable {
+    /// The name.
+    pub name: &'static str,
+    /// The file in the folder.
+    pub file: String,
+    /// What a row is.
+    pub about: &'static str,
+    /// The number of rows.
+    pub rows: u64,
+    /// The columns.
+    pub columns: Vec<ColumnSchema>,
 }
 
 /// A column of a table.

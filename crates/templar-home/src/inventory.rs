@@ -2,7 +2,7 @@
 //!
 //! A blob that no run names stays too, unless its own bytes say that it is left over. Left over are a
 //! checkpoint or a state of one of these runs that was never recorded, a delta or a trace of a closed window
-//! that no cut names, a part of a blob that nobody wants, and a blob of an [`unfinished`] import. Blobs that a
+//! that no cut names, a part of a blob that nobody wants, and a blob of an [`unfinished`](crate::unfinished) import. Blobs that a
 //! person has put into the store by hand stay until a person removes them.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +24,7 @@ use crate::files::at;
 use crate::home::Home;
 use crate::journal::{Journal, JournalError};
 use crate::retention::{Record, Retention, Sort};
-use crate::unfinished;
+use crate::unfinished::list;
 
 /// Manifests that no run names are looked for among blobs of up to this length. Traces and deltas are looked
 /// for up to the longest that a run of this home may have.
@@ -152,7 +152,7 @@ fn longest(context: &RunContext) -> u64 {
 /// Lists all blobs of a home's store by hash, each with its verdict, and the snapshots of windows that are closed.
 pub fn take(home: &Home, blobs: &dyn BlobSource, stock: &Stock) -> Result<(Vec<Held>, Vec<PathBuf>), InventoryError> {
     let mut runs = runs(home, blobs, None)?;
-    let unfinished = unfinished::listed(home)?;
+    let unfinished = list::listed(home)?;
     if !unfinished.is_empty() {
         // A dataset may be whole although its import was killed just before it could say so.
         runs.longest = runs.longest.max(MAX_PAYLOAD_BYTES as u64);

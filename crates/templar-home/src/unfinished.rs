@@ -5,68 +5,22 @@
 //! takes its lines away. One that fails removes its blobs too. Of one that was killed the lines stay, and a collection
 //! removes the blobs that are still named nowhere else. The same import, begun again, uses what is there.
 
+pub(crate) mod list;
+
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
 
 use templar_data::{ShardSink, SinkError};
 use templar_manifest::{BlobId, Hash};
 use templar_store::{PutError, SyncError};
 
+pub use list::{forget, listed, spare};
+
 use crate::access::Access;
 use crate::error::HomeError;
-use crate::files::{Privacy, at, folder_of, write_whole};
-use crate::home::Home;
-
-/// The blobs that imports have stored here and that no manifest named then. A line that a kill has cut off names none.
-///
-/// # Errors
-/// The file cannot be read.
-pub fn listed(home: &Home) -> Result<BTreeSet<Hash>, HomeError> {
-    let path = path(home);
-    match fs::read(&path) {
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).lines().filter_map(|line| line.parse().ok()).collect()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
-        Err(error) => Err(at(&path)(error)),
-    }
-}
-
-/// Forgets the blobs of imports that did not end, after what may go of them was removed.
-///
-/// # Errors
-/// The file cannot be removed.
-pub fn forget(home: &Home) -> Result<(), HomeError> {
-    let path = path(home);
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&path)(error)),
-        _ => Ok(()),
-    }
-}
-
-/// Takes blobs off the list that a person wants here for another reason.
-///
-/// # Errors
-/// The file cannot be read or written.
-pub fn spare(home: &Home, blobs: &[Hash]) -> Result<(), HomeError> {
-    let mut left = listed(home)?;
-    let before = left.len();
-    for id in blobs {
-        left.remove(id);
-    }
-    if left.is_empty() {
-        return forget(home);
-    }
-    if left.len() == before {
-        return Ok(());
-    }
-    let lines: String = left.iter().map(|id| format!("{id}\n")).collect();
-    write_whole(&path(home), lines.as_bytes(), Privacy::Everybody)
-}
-
-fn path(home: &Home) -> PathBuf {
-    home.root().join("work").join("unfinished")
-}
+use crate::files::folder_of;
+use list::path;
 
 /// An import that has not ended yet. Dropped before [`keep`](Self::keep), it removes every blob that it has brought.
 #[derive(Debug)]
@@ -151,6 +105,7 @@ mod tests {
     use templar_manifest::SecretKey;
 
     use super::*;
+    use crate::home::Home;
 
     fn home() -> (tempfile::TempDir, Access) {
         let dir = tempfile::tempdir().unwrap();

@@ -22,6 +22,7 @@ mod judge;
 mod judged;
 mod judging;
 mod late;
+mod measurements;
 pub(crate) mod members;
 mod pending;
 mod refuted;
@@ -49,24 +50,24 @@ pub use closing::Stepped;
 pub use cut::CutError;
 pub use difference::RecordField;
 pub use draw::PageDraw;
-pub use evaluation_task::{EvaluationTask, Tried};
-pub(crate) use findings::is_unread;
+pub(crate) use evaluation_task::is_unread;
+pub use evaluation_task::{EvaluationTask, SpotCheck, Tried};
 pub use judge::JudgingError;
 pub(crate) use judging::most_contests;
 pub use judging::{JudgePlan, Judgement, Judging};
 pub use late::VerdictError;
 pub use registration::RegistrationError;
 pub use score::ScoreError;
-pub use spot_checks::{ContestError, SpotCheck};
+pub use spot_checks::ContestError;
 pub use state::StateKey;
 
 use crate::cache::Cache;
 use crate::gauntlet::{Standing, Standings};
 use crate::ledger::Ledger;
 use evidence::EvidenceError;
+use measurements::Measurements;
 use members::Members;
 use pending::Pending;
-use spot_checks::Measurements;
 
 const FIRST_SEED_CONTEXT: &str = "templar/1 seed before the first window";
 

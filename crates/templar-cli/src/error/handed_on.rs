@@ -10,17 +10,14 @@ use templar_home::evaluations::KeptError;
 use templar_query::folder_check::FolderCheckError;
 use templar_query::tables::RunTablesError;
 
-use super::meaning::{Code, Meaning, hint, io, plain};
+use super::meaning::{Code, Meaning, hint, io, kept_document, plain};
 use super::models::hugging_face;
 use super::{CommandError, home, page, query, read};
 
-/// Kept evaluations are statements beside a run, so nothing is lost with a damaged one.
-pub(super) fn kept(error: &KeptError) -> Meaning {
+fn kept(error: &KeptError) -> Meaning {
     match error {
         KeptError::Home(error) => home(error),
-        KeptError::Document { .. } | KeptError::Witnesses { .. } => {
-            hint(Code::Partial, "remove the file; `templar eval` makes the document again")
-        }
+        KeptError::Document { .. } | KeptError::Witnesses { .. } => kept_document(),
     }
 }
 

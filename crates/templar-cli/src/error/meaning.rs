@@ -70,3 +70,8 @@ pub(super) fn put(error: &PutError) -> Meaning {
         PutError::Closed => plain(Code::Failed),
     }
 }
+
+/// Kept evaluations are statements beside a run, so nothing is lost with a damaged one.
+pub(super) fn kept_document() -> Meaning {
+    hint(Code::Partial, "remove the file; `templar eval` makes the document again")
+}

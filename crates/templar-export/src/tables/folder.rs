@@ -5,26 +5,11 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::error::TablesError;
-use super::{ColumnSchema, Table, TableFile, TableFormat};
+use super::{Table, TableFile, TableFormat};
 use crate::new_folder::NewFolder;
 
 /// File name of the list of tables.
 const LIST: &str = "tables.json";
-
-/// A table that was written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct WrittenTable {
-    /// The name.
-    pub name: &'static str,
-    /// The file in the folder.
-    pub file: String,
-    /// What a row is.
-    pub about: &'static str,
-    /// The number of rows.
-    pub rows: u64,
-    /// The columns.
-    pub columns: Vec<ColumnSchema>,
-}
 
 /// A folder of tables while it is written. Dropped before [`TablesFolder::publish`], it takes its files away.
 #[derive(Debug)]

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use templar_manifest::proof::{EvaluationKey, measurement, witness};
-use templar_manifest::{CheckpointId, Contribution, ContributionId, Evaluation, Hash, Losses, PublicKey, WindowIndex};
+use templar_manifest::{
+    CheckpointId, Contest, Contribution, ContributionId, Evaluation, Hash, Losses, PublicKey, Refusal, Replay,
+    ScoreEntry, WindowIndex,
+};
 
 /// The pages on which the deltas of a window are tried, the same for everybody.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -73,4 +76,27 @@ impl Tried {
             Self::Unavailable | Self::Untried => None,
         }
     }
+}
+
+/// A contribution of the window before that a validator measures again, and what the record says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpotCheck {
+    /// The task of measuring it.
+    pub task: EvaluationTask,
+    /// The losses on which the counted scores agree; `None` where they say that the trial step cannot be taken.
+    pub stated: Option<Losses>,
+}
+
+impl SpotCheck {
+    /// The contest to sign for what was found; `None` where that is what the record says.
+    pub fn contest(&self, found: Option<Losses>) -> Option<Contest> {
+        let (miner, contribution) = (self.task.contribution.miner, self.task.id);
+        (found != self.stated).then_some(Contest { miner, contribution, found })
+    }
+}
+
+/// Whether an entry refuses a contribution because its delta, its trace or its state could not be read. Such an entry
+/// says nothing about what the delta gains.
+pub(crate) fn is_unread(entry: &ScoreEntry) -> bool {
+    matches!(entry.replay, Replay::Refused(Refusal::Withheld | Refusal::Malformed { .. }))
 }

@@ -10,6 +10,7 @@ use templar_manifest::{Evaluation, Hash, Losses, Outcome, PublicKey, Refusal, Re
 
 use super::RunState;
 use super::closing::Settlement;
+use super::evaluation_task::is_unread;
 use super::judging::Judging;
 use crate::gauntlet::{Assessment, Conduct, Conducts, Copied, MinerConduct, assess};
 use crate::ledger::ONE_PPM;
@@ -178,12 +179,6 @@ impl RunState {
         };
         Settlement { outcomes: judging.cut().contributions.iter().map(outcome).collect(), assessment }
     }
-}
-
-/// Whether an entry refuses a contribution because its delta, its trace or its state could not be read. Such an entry
-/// says nothing about what the delta gains.
-pub(crate) fn is_unread(entry: &ScoreEntry) -> bool {
-    matches!(entry.replay, Replay::Refused(Refusal::Withheld | Refusal::Malformed { .. }))
 }
 
 fn entry_of<'a>(score: &'a Score, miner: &PublicKey) -> Option<&'a ScoreEntry> {

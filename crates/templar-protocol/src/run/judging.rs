@@ -10,9 +10,8 @@ use templar_manifest::{
 };
 
 use super::closing::{Closings, ids_of};
-use super::evaluation_task::{EvaluatedPages, EvaluationTask};
+use super::evaluation_task::{EvaluatedPages, EvaluationTask, SpotCheck};
 use super::replay::ReplayTask;
-use super::spot_checks::SpotCheck;
 
 /// A window that can be judged: its cut, its reveals, the seed, and the draws that follow. Only
 /// [`RunState::judging`] makes one.

@@ -17,7 +17,7 @@ use templar_manifest::{Evaluation, PublicKey, Refusal, Refuted, Replay, Score, S
 
 use super::RunState;
 use super::closed::AdvanceError;
-use super::findings::is_unread;
+use super::evaluation_task::is_unread;
 
 impl RunState {
     /// The statements to refute in a record that counts `counted`: the first of each validator among `found`.

@@ -6,8 +6,8 @@
 use templar_manifest::{Evaluation, MAX_CHALLENGES, PublicKey, Refusal, Replay, Score, ScoreEntry};
 
 use super::RunState;
+use super::evaluation_task::is_unread;
 use super::evidence::EvidenceError;
-use super::findings::is_unread;
 use super::judging::{Judgement, Judging};
 use super::late::VerdictError;
 use super::late::check_proof;

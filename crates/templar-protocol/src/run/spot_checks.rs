@@ -25,40 +25,21 @@
 //! Two things are not shown. A validator that skips its spot checks is not noticed, since it publishes nothing where it
 //! finds the same. And a faulty proposer may leave out the score of the only validator that contests.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use templar_manifest::proof::EvaluationKey;
 use templar_manifest::{
-    CheckpointId, Contest, Contribution, ContributionId, Evaluation, Hash, Losses, PublicKey, Refuted, RunId, Score,
-    ScoreEntry, ScoreId, Statement, WindowIndex,
+    CheckpointId, Contest, Hash, PublicKey, Refuted, RunId, Score, ScoreId, Statement, WindowIndex,
 };
 
 use super::RunState;
 use super::draw::DrawStream;
-use super::evaluation_task::{EvaluationTask, Tried};
-use super::findings::is_unread;
+use super::evaluation_task::{EvaluationTask, SpotCheck, Tried};
 use super::judging::Judging;
+use super::measurements::{Measurements, StatedMeasurement};
 
 const SPOT_CHECK_CONTEXT: &str = "templar/1 spot check of a measurement";
 const ONE_PPM: u64 = 1_000_000;
-
-/// A contribution of the window before that a validator measures again, and what the record says of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SpotCheck {
-    /// The task of measuring it.
-    pub task: EvaluationTask,
-    /// The losses on which the counted scores agree; `None` where they say that the trial step cannot be taken.
-    pub stated: Option<Losses>,
-}
-
-impl SpotCheck {
-    /// The contest to sign for what was found; `None` where that is what the record says.
-    pub fn contest(&self, found: Option<Losses>) -> Option<Contest> {
-        let (miner, contribution) = (self.task.contribution.miner, self.task.id);
-        (found != self.stated).then_some(Contest { miner, contribution, found })
-    }
-}
 
 /// The reasons for which a contest in a score does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -72,95 +53,6 @@ pub enum ContestError {
     /// It states the losses that the record states.
     #[error("it states what the record states")]
     Agrees,
-}
-
-/// A measurement that counted scores agree on.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct StatedMeasurement {
-    /// The id of the contribution, and the contribution.
-    pub(super) id: ContributionId,
-    pub(super) contribution: Contribution,
-    /// The validators that were drawn to measure it, in the order of their keys.
-    pub(super) evaluators: Vec<PublicKey>,
-    /// The pages of its miner that it was measured on, ascending.
-    pub(super) assigned: Vec<u64>,
-    /// The result that the scores state, with the witnesses of all drawn validators.
-    pub(crate) stated: Tried,
-    /// The validators that state it, and their scores, in the order of their keys.
-    pub(crate) by: Vec<(PublicKey, ScoreId)>,
-}
-
-/// The measurements of the window before, which scores of the open one may contest.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Measurements {
-    pub(super) run: RunId,
-    pub(super) window: WindowIndex,
-    /// The checkpoint that the window started from.
-    pub(super) checkpoint: CheckpointId,
-    pub(super) seed: Hash,
-    /// The pages that nobody trained on and that all deltas were measured on, ascending.
-    pub(super) unassigned: Vec<u64>,
-    pub(super) of: BTreeMap<PublicKey, StatedMeasurement>,
-}
-
-/// The result of trying a contribution that an entry states, if it states one.
-fn stated(entry: &ScoreEntry) -> Option<Tried> {
-    match &entry.evaluation {
-        Evaluation::Measured(measured) => {
-            Some(Tried::Measured { losses: measured.losses, witnesses: measured.witnesses.clone() })
-        }
-        Evaluation::Untried if !is_unread(entry) => Some(Tried::Untried),
-        Evaluation::Untried | Evaluation::NotDrawn => None,
-    }
-}
-
-impl Measurements {
-    /// What counted scores say about the contributions of a window. Where they contradict each other, there is no
-    /// measurement to contest; a record that honest validators sign has no such contradiction.
-    fn new(judging: &Judging, checkpoint: CheckpointId, scores: &[(ScoreId, &Score)]) -> Self {
-        let mut of = BTreeMap::<PublicKey, StatedMeasurement>::new();
-        let mut contradicted = BTreeSet::new();
-        let mut scores = scores.to_vec();
-        scores.sort_unstable_by_key(|(_, score)| score.validator);
-        for (id, score) in scores {
-            for entry in &score.entries {
-                let miner = entry.miner;
-                let (Some(stated), Some(contribution)) = (stated(entry), judging.contributions().get(&miner)) else {
-                    continue;
-                };
-                let said = of.entry(miner).or_insert_with(|| StatedMeasurement {
-                    id: entry.contribution,
-                    contribution: contribution.clone(),
-                    evaluators: judging.evaluators_of(&miner).to_vec(),
-                    assigned: judging.assigned_pages_of(&miner).to_vec(),
-                    stated: stated.clone(),
-                    by: Vec::new(),
-                });
-                if said.stated != stated {
-                    contradicted.insert(miner);
-                }
-                said.by.push((score.validator, id));
-            }
-        }
-        of.retain(|miner, _| !contradicted.contains(miner));
-        let (run, window, seed) = (judging.cut().run, judging.window(), judging.seed());
-        Self { run, window, checkpoint, seed, unassigned: judging.unassigned_pages().to_vec(), of }
-    }
-
-    /// The task of measuring a contribution again.
-    fn task(&self, miner: &PublicKey) -> Option<EvaluationTask> {
-        let said = self.of.get(miner)?;
-        let key = |validator| EvaluationKey::new(&self.run, &self.seed, validator, &said.id);
-        Some(EvaluationTask {
-            window: self.window,
-            checkpoint: self.checkpoint,
-            contribution: said.contribution.clone(),
-            id: said.id,
-            unassigned: self.unassigned.clone(),
-            assigned: said.assigned.clone(),
-            keys: said.evaluators.iter().map(key).collect(),
-        })
-    }
 }
 
 /// Whether a validator checks the measurement of a miner's contribution. It follows from the seed of the contribution's

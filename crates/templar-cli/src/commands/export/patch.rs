@@ -7,7 +7,7 @@ use templar_export::patch::{self, PatchContents};
 use templar_home::access::Access;
 use templar_model::hf::{self, ExportOptions, WeightType};
 
-use super::{card, contents, tokenizer_files};
+use super::contents::{card, contents, tokenizer_files};
 use crate::commands::generate::{Loaded, load};
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;

@@ -93,8 +93,9 @@ fn without_generation_marks(source: &str) -> String {
     let mut text = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(start) = rest.find("{%") {
-        let Some(length) = rest[start..].find("%}") else { break };
-        let (tag, after) = (&rest[start + 2..start + length], &rest[start + length + 2..]);
+        // The end of `{%}` is no end of a tag that it begins.
+        let Some(length) = rest[start + 2..].find("%}") else { break };
+        let (tag, after) = (&rest[start + 2..start + 2 + length], &rest[start + length + 4..]);
         text.push_str(&rest[..start]);
         let name = tag.trim_start_matches(['-', '+']).trim_end_matches(['-', '+']).trim();
         if matches!(name, "generation" | "endgeneration") {
@@ -102,7 +103,7 @@ fn without_generation_marks(source: &str) -> String {
             text.push_str(&format!("{{#{} {}#}}", trim(tag.starts_with('-')), trim(tag.ends_with('-'))));
             // A tag takes the line end behind it away; a comment does as well.
         } else {
-            text.push_str(&rest[start..start + length + 2]);
+            text.push_str(&rest[start..start + length + 4]);
         }
         rest = after;
     }

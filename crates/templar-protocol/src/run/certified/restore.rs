@@ -17,9 +17,9 @@ use crate::gauntlet::{Rating, Standing};
 use crate::ledger::{Account, Grant, Ledger};
 use crate::run::draw::{PageDraw, PagesDrawn};
 use crate::run::judged::{Judged, JudgedContribution};
+use crate::run::measurements::{Measurements, StatedMeasurement};
 use crate::run::members::{Anchor, Member, Members};
 use crate::run::pending::{OpenChallenge, Pending};
-use crate::run::spot_checks::{Measurements, StatedMeasurement};
 use crate::run::{Contributed, Offences, Parent, RunState, SharedWork, StateKey, Told, Tried, assignment};
 
 /// The bytes of a value while they are read.

@@ -10,9 +10,9 @@ use templar_manifest::{Hash, PublicKey, WindowIndex};
 
 use crate::gauntlet::Standing;
 use crate::run::draw::PagesDrawn;
+use crate::run::measurements::Measurements;
 use crate::run::members::{Anchor, Member};
 use crate::run::pending::Pending;
-use crate::run::spot_checks::Measurements;
 use crate::run::{Parent, Told, Tried};
 
 /// The value of an entry, as the state holds it.
