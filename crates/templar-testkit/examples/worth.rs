@@ -1,5 +1,5 @@
 //! How much a miner's delta gains, by the steps behind it and by the pages it is tried on: the evidence for the constants
-//! of pay by measured steps. It prints the tables of `crates/templar-protocol/PAY.md`.
+//! of pay by measured steps. It prints two tables.
 //!
 //! `cargo run --release -p templar -p templar-testkit --example worth -- [SIZE] [WINDOWS] [MINERS] [STEPS]`
 //!

@@ -6,7 +6,7 @@
 //! before any such value is released, so it cannot tell that nobody looks.
 //!
 //! A validator whose spot check gives something else *contests* the measurement in its score. Then every validator
-//! measures that contribution on the CPU (`window/remeasures.rs`):
+//! measures that contribution on the CPU (`window/contests.rs`):
 //!
 //! * If the contest is true, a record that counts the score must refute the contested scores. Each of their validators
 //!   loses its unvested pay.
