@@ -76,3 +76,37 @@ fn what_is_set_aside_is_taken_in_as_a_scan_of_everything_finds_it() {
     }
     assert!(taken_in_with_another > 100, "{taken_in_with_another}");
 }
+
+/// A vote beyond the room of its signer is set aside, and it contradicts one that was taken in. The contradiction is
+/// reported when others give the same vote and it is taken in.
+#[test]
+fn a_contradiction_that_was_set_aside_is_reported_when_it_is_taken_in() {
+    let cluster = Cluster::new(&[1, 1, 1, 1], 1, 1);
+    let mut node = cluster.members[5].node.clone();
+    let (run, window) = (node.state().run(), node.state().window());
+    let prevote = |attempt, value: &[u8]| Vote {
+        run,
+        window,
+        on: VoteOn::Cut,
+        attempt,
+        step: VoteStep::Prevote,
+        value: Some(Hash::of(value)),
+    };
+    let mut say = |who: usize, vote: Vote| {
+        let entry = Entry::Envelope(Signed::sign(vote, &cluster.validators[who]).envelope());
+        node.step(Input::Entry(entry)).unwrap()
+    };
+    let reports = |outputs: &[Output]| -> Vec<Output> {
+        outputs.iter().filter(|output| matches!(output, Output::Equivocation { .. })).cloned().collect()
+    };
+    for attempt in 1..5 {
+        assert_eq!(say(3, prevote(attempt, b"one")).len(), 1);
+    }
+    assert_eq!(say(3, prevote(1, b"two")), [], "there is no room for it");
+    assert_eq!(reports(&say(0, prevote(1, b"two"))), []);
+    let outputs = say(1, prevote(1, b"two"));
+    assert_eq!(outputs.iter().filter(|output| matches!(output, Output::Accepted { .. })).count(), 2);
+    let (first, second) = (payload::id_of(&prevote(1, b"one")), payload::id_of(&prevote(1, b"two")));
+    let signer = cluster.validators[3].public();
+    assert_eq!(reports(&outputs), [Output::Equivocation { kind: "vote", signer, first, second }]);
+}
