@@ -363,11 +363,7 @@ impl Node {
             Err(reject) => return Err(reject),
         };
         let ready = self.open.examine(&self.state, &verified)?;
-        let mut outputs = Vec::new();
-        if let Some(first) = earlier {
-            let (kind, signer) = (opened.name(), opened.signer());
-            outputs.push(Output::Equivocation { kind, signer, first, second: opened.payload_id() });
-        }
+        let mut outputs: Vec<Output> = earlier.map(|first| equivocation(opened, first)).into_iter().collect();
         match ready {
             Ready::Now => self.accept(verified, &mut outputs),
             Ready::Later => {
@@ -504,6 +500,7 @@ impl Node {
                 });
             let Some((id, verdict)) = examined else {
                 let Some(entry) = self.open.called_for(self.state.genesis()) else { break };
+                outputs.extend(self.open.contradicted(&entry.opened).map(|first| equivocation(&entry.opened, first)));
                 self.open.intake.held.insert(entry.id(), entry);
                 continue;
             };
@@ -515,4 +512,9 @@ impl Node {
         }
         Ok(outputs)
     }
+}
+
+/// The event that a statement contradicts an earlier one of its signer.
+fn equivocation(opened: &Opened, first: Hash) -> Output {
+    Output::Equivocation { kind: opened.name(), signer: opened.signer(), first, second: opened.payload_id() }
 }

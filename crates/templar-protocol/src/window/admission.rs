@@ -68,6 +68,11 @@ impl OpenWindow {
         Ok(earlier.first().copied().filter(|_| !opened.is_body()))
     }
 
+    /// The first accepted statement that an entry contradicts which was set aside.
+    pub(super) fn contradicted(&self, opened: &Opened) -> Option<Hash> {
+        self.statements(opened).first().copied().filter(|_| !opened.is_body())
+    }
+
     /// Whether an accepted entry names it, so that something may depend on it.
     pub(super) fn is_named(&self, genesis: &Genesis, opened: &Opened) -> bool {
         let id = opened.payload_id();
