@@ -8,6 +8,9 @@
 //! * The faulty validator says anything to anybody: another vote in each step to each validator each time.
 //! * Any timer may be up, and any of the two cuts may be the validator's own.
 //!
+//! In every state somebody has more to say: no course ends before a cut is decided, whatever the faulty validator shows
+//! to whom.
+//!
 //! Votes for nothing are played too. A state is the votes that the three honest validators have given, two bits
 //! for each step. What a validator would say follows from its own votes and from parts of those of others, so it
 //! is worked out once for each such view.
@@ -182,6 +185,27 @@ impl Search {
         [2, 3].into_iter().filter(|value| is_decided(*value)).count()
     }
 
+    /// Whether no honest validator says anything more in a state, however long it waits, although each has all votes of
+    /// the others. The faulty one is silent, or has shown each of them another vote. What it prevoted for a polka that
+    /// one of them saw is everywhere, since more than a third of the others voted the same.
+    fn is_stuck(&mut self, votes: [Votes; 3]) -> bool {
+        let faulty = self.keys[self.faulty];
+        let said = |who: usize| given(votes[who]).map(move |place| (who, place, vote_at(votes[who], place)));
+        let here: Vec<(PublicKey, Vote)> =
+            (0..3).flat_map(said).map(|(who, place, value)| (self.key(who), self.vote(place, value))).collect();
+        let of_polkas = (0..3).flat_map(said).filter(|(_, place, value)| place % 2 == 1 && *value > 1);
+        let of_polkas = of_polkas.map(|(_, place, value)| (faulty, self.vote(place - 1, value)));
+        let here: Vec<(PublicKey, Vote)> = here.iter().cloned().chain(of_polkas).collect();
+        (0..3).all(|who| {
+            let shown = [0, 1, 2, 3].map(|value| (value, 2 * attempt_of(votes[who])));
+            shown.into_iter().any(|(value, place)| {
+                let lie = Some((faulty, self.vote(place, value))).filter(|_| value != 0);
+                let here: Vec<(PublicKey, Vote)> = here.iter().cloned().chain(lie).collect();
+                self.honest[who][0].is_silent(VoteOn::Cut, &here)
+            })
+        })
+    }
+
     /// Follows every course. Returns the number of states, or a state in which two cuts are decided.
     fn run(&mut self) -> Result<(usize, bool), [Votes; 3]> {
         let (mut seen, mut left) = (HashSet::from([[0; 3]]), vec![[0; 3]]);
@@ -192,6 +216,7 @@ impl Search {
                 return Err(votes);
             }
             is_decided |= decided == 1;
+            assert!(decided > 0 || !self.is_stuck(votes), "nobody says anything more: {votes:x?}");
             for who in 0..3 {
                 let others = [votes[(who + 1) % 3], votes[(who + 2) % 3]];
                 let others = if who == 1 { [others[1], others[0]] } else { others };

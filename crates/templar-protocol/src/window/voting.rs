@@ -306,6 +306,36 @@ impl Node {
     /// The outputs of this validator if exactly these votes on a decision were here, before or after every deadline
     /// in the window.
     pub(crate) fn would(&mut self, on: VoteOn, votes: &[(PublicKey, Vote)], is_late: bool) -> Vec<Output> {
+        self.put(on, votes);
+        if is_late {
+            let waits = [VoteWait::Prevote, VoteWait::Precommit, VoteWait::Next];
+            let phases = (0..8).flat_map(|attempt| waits.map(|wait| Phase::Vote { on, attempt, wait }));
+            self.open.deadlines.extend(phases);
+        }
+        self.me.map_or_else(Vec::new, |me| self.vote(&me, on))
+    }
+
+    /// Whether this validator gives no vote with exactly these votes here, however long it waits.
+    pub(crate) fn is_silent(&mut self, on: VoteOn, votes: &[(PublicKey, Vote)]) -> bool {
+        self.put(on, votes);
+        loop {
+            let outputs = self.me.map_or_else(Vec::new, |me| self.vote(&me, on));
+            if outputs.iter().any(|output| matches!(output, Output::Sign(Unsigned::Vote(_)))) {
+                return false;
+            }
+            let timers = outputs.into_iter().filter_map(|output| match output {
+                Output::Timer { phase, .. } => Some(phase),
+                _ => None,
+            });
+            let before = self.open.deadlines.len();
+            self.open.deadlines.extend(timers);
+            if self.open.deadlines.len() == before {
+                return true;
+            }
+        }
+    }
+
+    fn put(&mut self, on: VoteOn, votes: &[(PublicKey, Vote)]) {
         let mut ballot = super::ballot::Ballot::default();
         for (signer, vote) in votes {
             ballot.insert(vote, *signer, templar_manifest::Signature::from_bytes([0; 64]));
@@ -314,11 +344,5 @@ impl Node {
         self.open.deadlines.clear();
         // The cut that is its own is computed from the inboxes that are here.
         self.open.deadlines.insert(Phase::Commit);
-        if is_late {
-            let waits = [VoteWait::Prevote, VoteWait::Precommit, VoteWait::Next];
-            let phases = (0..8).flat_map(|attempt| waits.map(|wait| Phase::Vote { on, attempt, wait }));
-            self.open.deadlines.extend(phases);
-        }
-        self.me.map_or_else(Vec::new, |me| self.vote(&me, on))
     }
 }
