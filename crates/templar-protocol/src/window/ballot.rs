@@ -21,7 +21,7 @@
 //! 1. Prevotes for one value by more than two thirds in one attempt are its **polka**.
 //! 2. A validator precommits a value only in the attempt of its polka, and only if all that the value names is
 //!    here and recomputes. It is then **locked** on the value. It precommits none when its time is up or when
-//!    no value can have a polka any more.
+//!    no value can have a polka any more, and then it prevotes before: others may not see that.
 //! 3. A validator prevotes another value than the one it is locked on only if that other value has a polka in
 //!    an attempt that is not before the lock's. In attempt 0 it prevotes the value that it computes itself, or
 //!    the value that the proposer prevoted. Later it prevotes the value that the attempt's proposer prevoted.
@@ -57,6 +57,10 @@
 //! names is admitted (`admission.rs`). The proposer prevotes the value of the newest polka, which no lock
 //! forbids. If there is no polka, nobody is locked, and it prevotes the value that it computes. So all prevote
 //! it, all precommit it, and it is decided. f faulty proposers in a row cost f attempts.
+//!
+//! No attempt hangs. Each honest validator prevotes and then precommits, so each sees more than two thirds of either
+//! step, and a timer ends what does not win. A precommit without a prevote would break that: whoever was shown other
+//! votes would wait for the prevote for ever.
 //!
 //! # Why no library
 //!

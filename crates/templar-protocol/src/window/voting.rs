@@ -93,8 +93,11 @@ impl Node {
             }
         }
         let is_late = |wait| self.open.deadlines.contains(&Phase::Vote { on, attempt, wait });
+        let has_prevoted = ballot.has_voted(me, attempt, VoteStep::Prevote);
         if ballot.is_split(genesis, attempt, VoteStep::Prevote) || is_late(VoteWait::Precommit) {
-            return vec![self.voted(on, attempt, VoteStep::Precommit, None)];
+            // Others may have been shown other votes, see no split, and wait for this prevote.
+            let step = if has_prevoted { VoteStep::Precommit } else { VoteStep::Prevote };
+            return vec![self.voted(on, attempt, step, None)];
         }
         if ballot.is_full(genesis, attempt, VoteStep::Prevote) {
             outputs.extend(self.wait(on, attempt, VoteWait::Precommit));
