@@ -231,7 +231,7 @@ fn what_cannot_be_checked_yet_is_held_within_bounds() {
     for number in 0..2 {
         assert_eq!(accepted(&given(&mut node, &cut(number))), 1);
     }
-    // So many more are set aside, and no more.
+    // So many more of a kind are set aside, and no more.
     for number in 2..34 {
         assert_eq!(given(&mut node, &cut(number)), []);
     }
@@ -258,7 +258,10 @@ fn what_cannot_be_checked_yet_is_held_within_bounds() {
     for number in 0..2 {
         given(&mut node, &score(number));
     }
-    assert!(matches!(refused(&node, &score(2)), Reject::TooMany { kind: "score", .. }));
+    for number in 2..34 {
+        assert_eq!(given(&mut node, &score(number)), []);
+    }
+    assert!(matches!(refused(&node, &score(34)), Reject::TooMany { kind: "score", .. }));
     // Votes: two for each step; and few for attempts in which nobody is known to be.
     let vote = |attempt, number: u8| {
         let vote =
@@ -268,7 +271,10 @@ fn what_cannot_be_checked_yet_is_held_within_bounds() {
     given(&mut node, &vote(0, 0));
     let second = given(&mut node, &vote(0, 1));
     assert!(second.iter().any(|output| matches!(output, Output::Equivocation { kind: "vote", .. })));
-    assert!(matches!(refused(&node, &vote(0, 2)), Reject::TooMany { kind: "vote", .. }));
+    for number in 2..34 {
+        assert_eq!(given(&mut node, &vote(0, number)), []);
+    }
+    assert!(matches!(refused(&node, &vote(0, 34)), Reject::TooMany { kind: "vote", .. }));
     let mut flooded = node.clone();
     for attempt in 1..=4 {
         given(&mut flooded, &vote(attempt * 1000, 0));
@@ -276,7 +282,7 @@ fn what_cannot_be_checked_yet_is_held_within_bounds() {
     assert!(matches!(refused(&flooded, &vote(7, 0)), Reject::TooMany { kind: "vote", .. }));
     // A vote that more than a third of the others gave as well is taken in after any number of other
     // statements.
-    for (node, entry) in [(&mut node, vote(0, 2)), (&mut flooded, vote(7, 0))] {
+    for (node, entry) in [(&mut node, vote(0, 34)), (&mut flooded, vote(7, 0))] {
         let Entry::Envelope(envelope) = &entry else { unreachable!() };
         let said: Signed<Vote> = envelope.open().unwrap();
         for other in &cluster.validators[1..3] {

@@ -9,7 +9,8 @@ use templar_manifest::{Hash, PublicKey, Vote, VoteOn, VoteStep};
 
 use super::verified::{Opened, Verified};
 
-/// The most entries of one signer that are set aside until something names them.
+/// The most entries of one signer and kind that are set aside until something names them. Votes have their own places,
+/// since a validator may sign many of them before anybody names its inbox or score.
 const MAX_ASIDE: usize = 32;
 
 /// The thing for which an entry waits.
@@ -70,7 +71,7 @@ fn brought(opened: &Opened) -> Vec<Awaited> {
 }
 
 impl Aside {
-    /// Sets an entry aside for which there is no room. Returns whether it is kept; of each signer the first ones are.
+    /// Sets an entry aside for which there is no room. Returns whether it is kept; of each signer and kind the first are.
     /// Registrations and evidence are not kept, since anybody may sign them.
     pub(super) fn keep(&mut self, verified: &Verified) -> bool {
         if matches!(verified.opened, Opened::Registration(_) | Opened::Evidence(_)) {
@@ -81,7 +82,8 @@ impl Aside {
         if of_signer.clone().any(|(_, other)| other.id() == verified.id()) {
             return true;
         }
-        if of_signer.count() >= MAX_ASIDE {
+        let kind = verified.opened.name();
+        if of_signer.filter(|(_, other)| other.opened.name() == kind).count() >= MAX_ASIDE {
             return false;
         }
         let place = (signer, self.count);

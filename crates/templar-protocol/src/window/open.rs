@@ -7,7 +7,7 @@
 //! An entry beyond these bounds is still taken in if an accepted entry names it: a contribution or registration
 //! that an inbox names, an inbox that a cut names, a score that a record names, a cut, reveal set or record that
 //! a vote names, a vote that others with more than a third of the stake have given as well. Up to thirty-two entries
-//! of each signer are set aside until something names them. Others must be sent again. So everything that
+//! of each signer and kind are set aside until something names them. Others must be sent again. So everything that
 //! validators agree on can be fetched and checked by everybody, even if its signer has signed other statements.
 //! And since only accepted entries count, folding a journal again gives the same window.
 
