@@ -50,7 +50,7 @@ pub use closing::Stepped;
 pub use cut::CutError;
 pub use difference::RecordField;
 pub use draw::PageDraw;
-pub(crate) use evaluation_task::is_unread;
+pub(crate) use evaluation_task::StatedTrial;
 pub use evaluation_task::{EvaluationTask, SpotCheck, Tried};
 pub use judge::JudgingError;
 pub(crate) use judging::most_contests;

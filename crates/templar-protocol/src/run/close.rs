@@ -149,7 +149,7 @@ impl RunState {
         if !stake::more_than_two_thirds(stake, total) {
             return Err(AdvanceError::NoQuorum { stake, total });
         }
-        for validator in self.contested_statements(scores.iter().copied()).into_keys() {
+        for validator in self.contested_validators(scores) {
             if refuted.binary_search_by_key(&validator, |refuted| refuted.validator).is_err() {
                 return Err(AdvanceError::Unrefuted(validator.short()));
             }

@@ -95,8 +95,37 @@ impl SpotCheck {
     }
 }
 
+/// What an entry states about trying the delta.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StatedTrial<'a> {
+    /// The trial step cannot be taken.
+    Untried,
+    /// The losses, and the short form of the claim that each drawn validator must make.
+    Measured(Losses, &'a [u64]),
+}
+
+impl<'a> StatedTrial<'a> {
+    /// The statement of an entry; `None` where it makes none.
+    pub(crate) fn of(entry: &'a ScoreEntry) -> Option<Self> {
+        match &entry.evaluation {
+            Evaluation::Measured(measured) => Some(Self::Measured(measured.losses, &measured.witnesses)),
+            Evaluation::Untried if !is_unread(entry) => Some(Self::Untried),
+            Evaluation::Untried | Evaluation::NotDrawn => None,
+        }
+    }
+}
+
+impl From<StatedTrial<'_>> for Tried {
+    fn from(stated: StatedTrial<'_>) -> Self {
+        match stated {
+            StatedTrial::Untried => Self::Untried,
+            StatedTrial::Measured(losses, witnesses) => Self::Measured { losses, witnesses: witnesses.to_vec() },
+        }
+    }
+}
+
 /// Whether an entry refuses a contribution because its delta, its trace or its state could not be read. Such an entry
 /// says nothing about what the delta gains.
-pub(crate) fn is_unread(entry: &ScoreEntry) -> bool {
+pub(super) fn is_unread(entry: &ScoreEntry) -> bool {
     matches!(entry.replay, Replay::Refused(Refusal::Withheld | Refusal::Malformed { .. }))
 }

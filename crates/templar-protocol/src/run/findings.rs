@@ -6,11 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use templar_manifest::{Evaluation, Hash, Losses, Outcome, PublicKey, Refusal, Replay, Score, ScoreEntry, Verdict};
+use templar_manifest::{Hash, Losses, Outcome, PublicKey, Refusal, Replay, Score, ScoreEntry, Verdict};
 
 use super::RunState;
 use super::closing::Settlement;
-use super::evaluation_task::is_unread;
+use super::evaluation_task::StatedTrial;
 use super::judging::Judging;
 use crate::gauntlet::{Assessment, Conduct, Conducts, Copied, MinerConduct, assess};
 use crate::ledger::ONE_PPM;
@@ -64,10 +64,9 @@ impl RunState {
         let finding = |miner: &PublicKey| {
             let entries: Vec<(&ScoreEntry, u64)> =
                 scores.iter().filter_map(|(score, stake)| Some((entry_of(score, miner)?, *stake))).collect();
-            let said = |entry: &ScoreEntry| match &entry.evaluation {
-                Evaluation::Measured(measured) => Some(Evaluated::Measured(measured.losses)),
-                Evaluation::Untried if !is_unread(entry) => Some(Evaluated::Untried),
-                Evaluation::Untried | Evaluation::NotDrawn => None,
+            let said = |entry| match StatedTrial::of(entry)? {
+                StatedTrial::Untried => Some(Evaluated::Untried),
+                StatedTrial::Measured(losses, _) => Some(Evaluated::Measured(losses)),
             };
             let evaluated = most_supported(entries.iter().filter_map(|(entry, stake)| Some((said(entry)?, *stake))));
             let body = most_supported(entries.iter().map(|(entry, stake)| (entry.body, *stake)));

@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use templar_manifest::proof::EvaluationKey;
 use templar_manifest::{
-    CheckpointId, Contribution, ContributionId, Evaluation, Hash, PublicKey, RunId, Score, ScoreEntry, ScoreId,
-    WindowIndex,
+    CheckpointId, Contribution, ContributionId, Hash, PublicKey, RunId, Score, ScoreId, WindowIndex,
 };
 
-use super::evaluation_task::{EvaluationTask, Tried, is_unread};
+use super::evaluation_task::{EvaluationTask, StatedTrial, Tried};
 use super::judging::Judging;
 
 /// A measurement that counted scores agree on.
@@ -40,17 +39,6 @@ pub(super) struct Measurements {
     pub(super) of: BTreeMap<PublicKey, StatedMeasurement>,
 }
 
-/// The result of trying a contribution that an entry states, if it states one.
-fn stated(entry: &ScoreEntry) -> Option<Tried> {
-    match &entry.evaluation {
-        Evaluation::Measured(measured) => {
-            Some(Tried::Measured { losses: measured.losses, witnesses: measured.witnesses.clone() })
-        }
-        Evaluation::Untried if !is_unread(entry) => Some(Tried::Untried),
-        Evaluation::Untried | Evaluation::NotDrawn => None,
-    }
-}
-
 impl Measurements {
     /// What counted scores say about the contributions of a window. Where they contradict each other, there is no
     /// measurement to contest; a record that honest validators sign has no such contradiction.
@@ -62,7 +50,9 @@ impl Measurements {
         for (id, score) in scores {
             for entry in &score.entries {
                 let miner = entry.miner;
-                let (Some(stated), Some(contribution)) = (stated(entry), judging.contributions().get(&miner)) else {
+                let (Some(stated), Some(contribution)) =
+                    (StatedTrial::of(entry).map(Tried::from), judging.contributions().get(&miner))
+                else {
                     continue;
                 };
                 let said = of.entry(miner).or_insert_with(|| StatedMeasurement {

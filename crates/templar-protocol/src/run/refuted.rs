@@ -13,11 +13,11 @@
 
 use std::collections::BTreeSet;
 
-use templar_manifest::{Evaluation, PublicKey, Refusal, Refuted, Replay, Score, ScoreId, Statement};
+use templar_manifest::{PublicKey, Refusal, Refuted, Replay, Score, ScoreId, Statement};
 
 use super::RunState;
 use super::closed::AdvanceError;
-use super::evaluation_task::is_unread;
+use super::evaluation_task::StatedTrial;
 
 impl RunState {
     /// The statements to refute in a record that counts `counted`: the first of each validator among `found`.
@@ -79,11 +79,7 @@ fn is_stated(refuted: &Refuted, score: &Score) -> bool {
     let entry = score.entries.iter().find(|entry| entry.miner == *miner);
     entry.is_some_and(|entry| match statement {
         Statement::Replay => is_fact(&entry.replay),
-        Statement::Evaluation => match &entry.evaluation {
-            Evaluation::Measured(_) => true,
-            Evaluation::Untried => !is_unread(entry),
-            Evaluation::NotDrawn => false,
-        },
+        Statement::Evaluation => StatedTrial::of(entry).is_some(),
         Statement::Contest => false,
     })
 }

@@ -25,12 +25,10 @@
 //! Two things are not shown. A validator that skips its spot checks is not noticed, since it publishes nothing where it
 //! finds the same. And a faulty proposer may leave out the score of the only validator that contests.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use templar_manifest::{
-    CheckpointId, Contest, Hash, PublicKey, Refuted, RunId, Score, ScoreId, Statement, WindowIndex,
-};
+use templar_manifest::{CheckpointId, Contest, Hash, PublicKey, RunId, Score, ScoreId, WindowIndex};
 
 use super::RunState;
 use super::draw::DrawStream;
@@ -141,21 +139,11 @@ impl RunState {
         Ok(())
     }
 
-    /// The statements that are false if the contests of these scores are true, by validator, each once.
-    pub(crate) fn contested_statements<'a>(
-        &self,
-        scores: impl IntoIterator<Item = &'a Score>,
-    ) -> BTreeMap<PublicKey, Refuted> {
-        let mut found = BTreeMap::new();
-        let Some(window) = self.contestable_window() else { return found };
-        for contest in scores.into_iter().flat_map(|score| &score.contests) {
-            let by = self.stated_measurement(&contest.miner).map_or(&[][..], |said| &said.by);
-            for &(validator, score) in by {
-                let (miner, statement) = (contest.miner, Statement::Evaluation);
-                found.entry(validator).or_insert(Refuted { validator, score, window, miner, statement });
-            }
-        }
-        found
+    /// The validators that stated something false if the contests of these scores are true.
+    pub(super) fn contested_validators(&self, scores: &[&Score]) -> BTreeSet<PublicKey> {
+        let contests = scores.iter().flat_map(|score| &score.contests);
+        let said = contests.filter_map(|contest| self.stated_measurement(&contest.miner));
+        said.flat_map(|said| &said.by).map(|(validator, _)| *validator).collect()
     }
 
     /// Keeps the measurements of the window that closes, for the next one.

@@ -11,31 +11,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use templar_manifest::{Evaluation, Losses, PublicKey, Refuted, Score, ScoreEntry, ScoreId, Statement};
+use templar_manifest::{PublicKey, Refuted, Score, ScoreId, Statement};
 
 use super::Node;
 use super::messages::{Dispute, Output, Subject};
 use super::rechecks::Rechecks;
-use crate::run::{Judging, Tried, is_unread};
-
-/// The result of trying a delta, as a score states it: the losses with all witnesses, or `None` where the trial
-/// step cannot be taken.
-type Stated<'a> = Option<(Losses, &'a [u64])>;
+use crate::run::{Judging, StatedTrial, Tried};
 
 /// The statement of one score about trying a delta.
 struct Said<'a> {
     validator: PublicKey,
     score: ScoreId,
-    stated: Stated<'a>,
-}
-
-/// The statement of an entry about trying the delta; `None` where it makes none.
-fn stated(entry: &ScoreEntry) -> Option<Stated<'_>> {
-    match &entry.evaluation {
-        Evaluation::Measured(measured) => Some(Some((measured.losses, &measured.witnesses[..]))),
-        Evaluation::Untried if !is_unread(entry) => Some(None),
-        Evaluation::Untried | Evaluation::NotDrawn => None,
-    }
+    stated: StatedTrial<'a>,
 }
 
 /// The statements of scores about trying deltas, by miner.
@@ -46,7 +33,7 @@ fn statements<'a>(
     let mut found = BTreeMap::<_, Vec<_>>::new();
     for (score, payload) in scores {
         for entry in payload.entries.iter().filter(|entry| is_wanted(&entry.miner)) {
-            if let Some(stated) = stated(entry) {
+            if let Some(stated) = StatedTrial::of(entry) {
                 let said = Said { validator: payload.validator, score: *score, stated };
                 found.entry(entry.miner).or_default().push(said);
             }
@@ -90,10 +77,10 @@ impl Node {
                 continue;
             };
             // Without the delta nothing can be said about who is right, so nobody is believed.
-            let holds = |stated: &Stated<'_>| match &found {
+            let holds = |stated: &StatedTrial<'_>| match &found {
                 Tried::Unavailable => !is_contested,
-                Tried::Untried => stated.is_none(),
-                Tried::Measured { losses, witnesses } => *stated == Some((*losses, &witnesses[..])),
+                Tried::Untried => *stated == StatedTrial::Untried,
+                Tried::Measured { losses, witnesses } => *stated == StatedTrial::Measured(*losses, witnesses),
             };
             for said in said.iter().filter(|said| said.validator != *me && !holds(&said.stated)) {
                 let (validator, window) = (said.validator, subject.window);
@@ -127,11 +114,8 @@ impl Node {
         let own = self.open.scores.values().filter(|score| score.signer() == *me).map(|score| score.payload());
         let mut entries = own.filter(|score| score.seed == subject.seed).filter_map(|score| {
             let index = score.entries.binary_search_by_key(&subject.miner, |entry| entry.miner).ok()?;
-            stated(&score.entries[index])
+            StatedTrial::of(&score.entries[index])
         });
-        Some(match entries.next()? {
-            None => Tried::Untried,
-            Some((losses, witnesses)) => Tried::Measured { losses, witnesses: witnesses.to_vec() },
-        })
+        entries.next().map(Tried::from)
     }
 }
