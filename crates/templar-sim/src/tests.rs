@@ -2,6 +2,7 @@
 
 use super::*;
 
+mod flood;
 mod grinding;
 mod late_values;
 mod league;
