@@ -219,7 +219,7 @@ impl Simulation {
             }
             SimEvent::Work { who, life, work } => {
                 if self.members[who].lives(life) {
-                    self.work_done(who, work);
+                    self.work_done(who, *work);
                 }
             }
             SimEvent::Deadline { who, life, window, phase } => {

@@ -73,7 +73,7 @@ impl Aside {
     /// Sets an entry aside for which there is no room. Returns whether it is kept; of each signer the first ones are.
     /// Registrations and evidence are not kept, since anybody may sign them.
     pub(super) fn keep(&mut self, verified: &Verified) -> bool {
-        if matches!(verified.opened, Opened::Registration(_) | Opened::Evidence(_)) {
+        if matches!(verified.opened(), Opened::Registration(_) | Opened::Evidence(_)) {
             return false;
         }
         let signer = verified.signer();
@@ -86,7 +86,7 @@ impl Aside {
         }
         let place = (signer, self.count);
         self.count += 1;
-        self.waiting.entry(awaited(&verified.opened)).or_default().insert(place);
+        self.waiting.entry(awaited(verified.opened())).or_default().insert(place);
         self.entries.insert(place, verified.clone());
         true
     }
@@ -114,7 +114,7 @@ impl Aside {
 
     fn remove(&mut self, place: Place) -> Option<Verified> {
         let entry = self.entries.remove(&place)?;
-        let thing = awaited(&entry.opened);
+        let thing = awaited(entry.opened());
         if let Some(places) = self.waiting.get_mut(&thing) {
             places.remove(&place);
             if places.is_empty() {
