@@ -46,12 +46,14 @@ impl Hash {
 }
 
 impl Ord for Hash {
+    #[inline]
     fn cmp(&self, other: &Self) -> Ordering {
         order_of(&self.0, &other.0)
     }
 }
 
 impl PartialOrd for Hash {
+    #[inline]
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
@@ -85,6 +87,7 @@ impl FromStr for Hash {
 
 /// The order of 32 bytes, which is that of the arrays. The first eight nearly always decide, and a number is compared
 /// faster than a slice: maps by hash or key compare in every step of a search.
+#[inline]
 pub(crate) fn order_of(a: &[u8; 32], b: &[u8; 32]) -> Ordering {
     let head = |bytes: &[u8; 32]| {
         let [b0, b1, b2, b3, b4, b5, b6, b7, ..] = *bytes;

@@ -60,12 +60,14 @@ impl PublicKey {
 }
 
 impl Ord for PublicKey {
+    #[inline]
     fn cmp(&self, other: &Self) -> Ordering {
         order_of(&self.0, &other.0)
     }
 }
 
 impl PartialOrd for PublicKey {
+    #[inline]
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }

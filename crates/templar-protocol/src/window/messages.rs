@@ -174,7 +174,8 @@ impl Unsigned {
     }
 
     /// Signs the manifest, and gives the entry as one whose signature needs no verification. It must be in the journal
-    /// before it is sent.
+    /// before it is sent. `key` must be that of the validator for which the node made the manifest, since nobody checks
+    /// it here.
     pub fn seal(self, key: &SecretKey) -> Verified {
         let (opened, envelope) = match self {
             Self::Window(record) => {
