@@ -75,14 +75,18 @@ impl Envelope {
         let payload: T = payload::decode(&self.payload)?;
         let id = self.id();
         self.signer.verify(&signed_bytes(T::KIND, T::VERSION, payload.run(), &id), &self.signature)?;
-        Ok(Signed { payload: Arc::new(payload), id, signer: self.signer, signature: self.signature })
+        Ok(Signed::of(payload, id, self.signer, self.signature))
     }
 }
 
-/// A payload whose witness was checked. Only [`Signed::sign`] and [`Envelope::open`] make one. Clones share the
-/// payload.
+/// A payload whose witness was checked. Only [`Signed::sign`], [`Signed::seal`] and [`Envelope::open`] make one.
+/// Clones share everything, and each takes the memory of one pointer.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Signed<T> {
+pub struct Signed<T>(Arc<Statement<T>>);
+
+/// What all clones of a signed payload share.
+#[derive(Debug, PartialEq)]
+struct Statement<T> {
     payload: Arc<T>,
     id: Hash,
     signer: PublicKey,
@@ -90,41 +94,52 @@ pub struct Signed<T> {
 }
 
 impl<T: Payload> Signed<T> {
+    fn of(payload: T, id: Hash, signer: PublicKey, signature: Signature) -> Self {
+        Self(Arc::new(Statement { payload: Arc::new(payload), id, signer, signature }))
+    }
+
     /// Signs `payload` with `key`.
     pub fn sign(payload: T, key: &SecretKey) -> Self {
-        let id = payload::id_of(&payload);
-        let signature = key.sign(&signed_bytes(T::KIND, T::VERSION, payload.run(), &id));
-        Self { payload: Arc::new(payload), id, signer: key.public(), signature }
+        Self::seal(payload, key).0
+    }
+
+    /// Signs `payload` with `key`, and gives its envelope as well. The payload is encoded once for both.
+    pub fn seal(payload: T, key: &SecretKey) -> (Self, Envelope) {
+        let bytes = payload::encode(&payload);
+        let id = Hash::of(&bytes);
+        let (signer, signature) = (key.public(), key.sign(&signed_bytes(T::KIND, T::VERSION, payload.run(), &id)));
+        (Self::of(payload, id, signer, signature), Envelope { payload: bytes, signer, signature })
     }
 
     /// The payload that was signed.
     pub fn payload(&self) -> &T {
-        &self.payload
+        &self.0.payload
     }
 
     /// The payload, shared instead of borrowed.
     pub fn shared(&self) -> Arc<T> {
-        self.payload.clone()
+        self.0.payload.clone()
     }
 
     /// The id of the payload.
     pub fn id(&self) -> Hash {
-        self.id
+        self.0.id
     }
 
     /// The signature of the witness.
     pub fn signature(&self) -> Signature {
-        self.signature
+        self.0.signature
     }
 
     /// The key that signed.
     pub fn signer(&self) -> PublicKey {
-        self.signer
+        self.0.signer
     }
 
     /// The payload and its witness, in the form that travels between nodes.
     pub fn envelope(&self) -> Envelope {
-        Envelope { payload: payload::encode(&*self.payload), signer: self.signer, signature: self.signature }
+        let Statement { payload, signer, signature, .. } = &*self.0;
+        Envelope { payload: payload::encode(&**payload), signer: *signer, signature: *signature }
     }
 
     /// Checks that `named`, the key that the payload names, is the signer.
@@ -132,9 +147,9 @@ impl<T: Payload> Signed<T> {
     /// # Errors
     /// [`EnvelopeError::WrongSigner`] where another key signed.
     pub fn expect_signer(self, named: &PublicKey) -> Result<Self, EnvelopeError> {
-        if self.signer == *named {
+        if self.signer() == *named {
             return Ok(self);
         }
-        Err(EnvelopeError::WrongSigner { kind: T::KIND, named: named.short(), signer: self.signer.short() })
+        Err(EnvelopeError::WrongSigner { kind: T::KIND, named: named.short(), signer: self.signer().short() })
     }
 }

@@ -5,13 +5,14 @@
 //! valid: batch verification and the permissive rule accept some signatures that strict verification refuses,
 //! and then two nodes could disagree.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
 use ed25519_dalek::Signer as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::id::{decode_hex, deserialize_bytes, serialize_bytes};
+use crate::id::{decode_hex, deserialize_bytes, order_of, serialize_bytes};
 
 /// Why a key or signature is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,7 +29,7 @@ pub enum KeyError {
 }
 
 /// A public key: 32 bytes, the identity of a miner, validator or auditor.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PublicKey([u8; 32]);
 
 impl PublicKey {
@@ -55,6 +56,20 @@ impl PublicKey {
         let key = ed25519_dalek::VerifyingKey::from_bytes(&self.0).map_err(|_| KeyError::NotAPoint(self.short()))?;
         key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(&signature.0))
             .map_err(|_| KeyError::BadSignature(self.short()))
+    }
+}
+
+impl Ord for PublicKey {
+    #[inline]
+    fn cmp(&self, other: &Self) -> Ordering {
+        order_of(&self.0, &other.0)
+    }
+}
+
+impl PartialOrd for PublicKey {
+    #[inline]
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

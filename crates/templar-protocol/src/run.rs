@@ -185,8 +185,6 @@ pub struct RunState {
 /// Results that nodes at the same state compute once for all of them.
 #[derive(Debug, Clone, PartialEq, Default)]
 struct SharedWork {
-    /// The inboxes that were found valid.
-    inboxes: Cache<InboxId, ()>,
     /// The cut and its id, by the ids of its inboxes, ascending.
     cuts: Cache<Vec<InboxId>, (CutId, Cut)>,
     /// The judging, by the cut and the reveals.

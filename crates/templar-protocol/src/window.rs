@@ -8,6 +8,7 @@ mod admission;
 mod aside;
 mod ballot;
 mod contests;
+mod known;
 mod messages;
 mod open;
 mod rechecks;
@@ -348,12 +349,14 @@ impl Node {
 
     fn take_verified(&mut self, verified: Verified) -> Result<Option<Vec<Output>>, Reject> {
         // The cheap checks come first: time, signer, size, then room, and only then the rules that recompute something.
-        let opened = &verified.opened;
+        let opened = verified.opened();
         if !self.is_timely(opened.run(), opened.window())? && !self.is_late_news(opened) {
             return Ok(None);
         }
-        opened.check_signer(&self.state)?;
-        opened.check_size(self.state.genesis())?;
+        verified.sound().admissible(&self.state, || {
+            opened.check_signer(&self.state)?;
+            opened.check_size(self.state.genesis())
+        })?;
         if self.open.has_body(opened) {
             return Ok(None);
         }
@@ -457,8 +460,7 @@ impl Node {
     }
 
     fn accept(&mut self, verified: Verified, outputs: &mut Vec<Output>) {
-        let entry = verified.clone();
-        if let Opened::Vote(vote) = &verified.opened
+        if let Opened::Vote(vote) = verified.opened()
             && vote.payload().on == VoteOn::Reveals
             && Some(vote.signer()) == self.me
         {
@@ -466,8 +468,8 @@ impl Node {
             let values = &mut self.open.values;
             values.listed.get_or_insert_with(|| values.here.clone());
         }
-        self.open.insert(verified);
-        outputs.push(Output::Accepted { window: self.state.window(), entry });
+        self.open.insert(self.state.genesis(), &verified);
+        outputs.push(Output::Accepted { window: self.state.window(), entry: verified });
     }
 
     /// Draws every consequence of what is known: certificates, the seed, held entries that can be checked by now,
@@ -500,7 +502,8 @@ impl Node {
                 });
             let Some((id, verdict)) = examined else {
                 let Some(entry) = self.open.called_for(self.state.genesis()) else { break };
-                outputs.extend(self.open.contradicted(&entry.opened).map(|first| equivocation(&entry.opened, first)));
+                let opened = entry.opened();
+                outputs.extend(self.open.contradicted(opened).map(|first| equivocation(opened, first)));
                 self.open.intake.held.insert(entry.id(), entry);
                 continue;
             };

@@ -8,6 +8,8 @@ use crate::strategy::{MemberRole, Strategy};
 
 /// The most miners or validators of a simulation. A run has fewer slots; tests may ask for more members than slots.
 const MAX_MEMBERS: u32 = 4096;
+/// The largest stake of a validator, in the units of [`Config::stakes`].
+const MAX_STAKE: u32 = 1_000_000;
 
 /// How the network and the machines behave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -95,6 +97,11 @@ impl PayRule {
     }
 }
 
+/// Whether a stake is less than a third of the whole, which is all that the rules ask of adversaries.
+pub(crate) fn is_below_a_third(stake: u64, whole: u64) -> bool {
+    u128::from(stake) * 3 < u128::from(whole)
+}
+
 /// The configuration of a simulation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -107,8 +114,11 @@ pub struct Config {
     pub hosted: u32,
     /// Miners that genesis does not know and that register. There are free slots for half of them.
     pub newcomers: u32,
-    /// Validators, all with the same stake.
+    /// Validators.
     pub validators: u32,
+    /// The stakes of the validators in the order of their keys. A shorter list is repeated; with an empty one all have
+    /// the same stake. Adversaries are drawn so that they have less than a third of the stake, however many they are.
+    pub stakes: Vec<u32>,
     /// Windows of the run.
     pub windows: u64,
     /// The seed of all random draws.
@@ -162,15 +172,21 @@ pub enum SimConfigError {
     /// Real training cannot be set up as asked.
     #[error("real training: {0}")]
     Training(String),
-    /// Adversaries have a third of the stake or more. The rules promise nothing in this case.
+    /// Adversaries have a third of the stake or more, also if they are those with the least. The rules promise nothing in
+    /// this case.
     #[error(
-        "{adversaries} of {validators} validators of equal stake are a third or more; the rules hold below a third"
+        "{adversaries} of {validators} validators have {stake} of the stake of {total} or more, which is a third; the \
+         rules hold below a third"
     )]
     AThird {
         /// The number of adversarial validators.
         adversaries: u64,
         /// The number of all validators.
         validators: u32,
+        /// The stake of so many validators, of those with the least.
+        stake: u64,
+        /// The stake of all validators.
+        total: u64,
     },
 }
 
@@ -182,6 +198,7 @@ impl Default for Config {
             hosted: 0,
             newcomers: 0,
             validators: 7,
+            stakes: Vec::new(),
             windows: 20,
             seed: 0,
             faults: Faults::default(),
@@ -206,6 +223,9 @@ impl Config {
     /// The first number that is out of range, or the first rule that the numbers break together.
     pub fn check(&self) -> Result<(), SimConfigError> {
         let limit = templar_manifest::chain::CHAIN_LENGTH;
+        if let Some(found) = self.stakes.iter().copied().find(|stake| !(1..=MAX_STAKE).contains(stake)) {
+            return Err(SimConfigError::Range { what: "stakes", limit: MAX_STAKE.into(), found: found.into() });
+        }
         for (what, found, limit) in [
             ("miners", self.miners.into(), u64::from(MAX_MEMBERS)),
             ("validators", self.validators.into(), u64::from(MAX_MEMBERS)),
@@ -240,10 +260,19 @@ impl Config {
             ));
         }
         let adversaries = wanted(MemberRole::Validator);
-        if adversaries > 0 && adversaries * 3 >= self.validators.into() {
-            return Err(SimConfigError::AThird { adversaries, validators: self.validators });
+        let mut stakes: Vec<u64> = (0..self.validators).map(|validator| self.stake_of(validator)).collect();
+        stakes.sort_unstable();
+        let (stake, total) = (stakes.iter().take(adversaries as usize).sum(), stakes.iter().sum());
+        if adversaries > 0 && !is_below_a_third(stake, total) {
+            return Err(SimConfigError::AThird { adversaries, validators: self.validators, stake, total });
         }
         Ok(())
+    }
+
+    /// The stake of the validator at this place in the order of keys, in the units of [`Config::stakes`].
+    pub(crate) fn stake_of(&self, validator: u32) -> u64 {
+        let place = (validator as usize).checked_rem(self.stakes.len());
+        place.map_or(1, |place| self.stakes[place].into())
     }
 
     /// The weight rule in genesis.
@@ -289,6 +318,10 @@ impl Config {
         }
         if self.pay != PayRule::default() {
             let _ = write!(command, " --pay {}", self.pay.name());
+        }
+        if !self.stakes.is_empty() {
+            let stakes: Vec<String> = self.stakes.iter().map(u32::to_string).collect();
+            let _ = write!(command, " --stakes {}", stakes.join(","));
         }
         if self.hosted > 0 {
             let _ = write!(command, " --hosted {}", self.hosted);

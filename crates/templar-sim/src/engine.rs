@@ -21,7 +21,7 @@ use templar_protocol::{Input, RunState};
 
 use self::queue::{EventQueue, SimEvent};
 use crate::checks::{Cast, Checks, Violation};
-use crate::config::{Config, Faults, SimConfigError};
+use crate::config::{Config, Faults, SimConfigError, is_below_a_third};
 use crate::journal::EntryNumbers;
 use crate::kept::KeptRun;
 use crate::member::SimMember;
@@ -219,7 +219,7 @@ impl Simulation {
             }
             SimEvent::Work { who, life, work } => {
                 if self.members[who].lives(life) {
-                    self.work_done(who, work);
+                    self.work_done(who, *work);
                 }
             }
             SimEvent::Deadline { who, life, window, phase } => {
@@ -300,7 +300,13 @@ impl Simulation {
         Cast { members: &self.members, by_key: &self.by_key }
     }
 
-    fn strategy_of(&self, key: &PublicKey) -> Option<Strategy> {
+    /// The genesis of the run.
+    #[cfg(test)]
+    pub(crate) fn genesis(&self) -> &templar_manifest::Genesis {
+        self.fixed.first.genesis()
+    }
+
+    pub(crate) fn strategy_of(&self, key: &PublicKey) -> Option<Strategy> {
         self.by_key.get(key).and_then(|&who| self.members[who].strategy)
     }
 
@@ -320,16 +326,45 @@ impl Simulation {
     }
 }
 
-/// Gives each strategy to as many members of its role as the configuration asks for, drawn at random.
+/// Gives each strategy to as many members of its role as the configuration asks for, drawn at random. Where so many
+/// validators can have less than a third of the stake, those that are drawn have.
 fn assign(config: &Config, members: &mut [SimMember], rng: &mut SimRng) {
     for role in [MemberRole::Miner, MemberRole::Validator] {
         let mut places: Vec<usize> = (0..members.len()).filter(|&who| members[who].role == role).collect();
         rng.shuffle(&mut places);
+        let of_role = config.adversaries.iter().filter(|(strategy, _)| strategy.role() == role);
+        if role == MemberRole::Validator {
+            let wanted: u32 = of_role.clone().map(|(_, count)| *count).sum();
+            places = below_a_third(config, places, wanted as usize);
+        }
         let mut places = places.into_iter();
-        for (strategy, count) in config.adversaries.iter().filter(|(strategy, _)| strategy.role() == role) {
+        for (strategy, count) in of_role {
             for who in places.by_ref().take(*count as usize) {
                 members[who].strategy = Some(*strategy);
             }
         }
     }
+}
+
+/// The validators in the drawn order, without those with which the first `wanted` would have a third of the stake. All
+/// of them where any `wanted` would. Validators are the first members, in the order of their keys.
+fn below_a_third(config: &Config, drawn: Vec<usize>, wanted: usize) -> Vec<usize> {
+    let stake_of = |who: &usize| config.stake_of(*who as u32);
+    let total: u64 = drawn.iter().map(stake_of).sum();
+    let (mut taken, mut stake) = (Vec::new(), 0);
+    for (place, who) in drawn.iter().enumerate() {
+        if taken.len() == wanted {
+            break;
+        }
+        let mut later: Vec<u64> = drawn[place + 1..].iter().map(stake_of).collect();
+        later.sort_unstable();
+        // One is left out if even those with the least stake among the later ones would be too much beside it.
+        let missing = wanted - taken.len() - 1;
+        let least = stake + stake_of(who) + later.iter().take(missing).sum::<u64>();
+        if later.len() >= missing && is_below_a_third(least, total) {
+            stake += stake_of(who);
+            taken.push(*who);
+        }
+    }
+    if taken.len() == wanted { taken } else { drawn }
 }

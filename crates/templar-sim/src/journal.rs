@@ -1,13 +1,13 @@
 //! The journal of a member: the entries that its node accepted, which its peers pull, and what it knows of others.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
 use templar_manifest::{Hash, WindowIndex};
 use templar_protocol::{Input, Verified};
 
-/// An entry with the number that this simulation gave it. All members that hold the entry share it.
-#[derive(Debug)]
+/// An entry with the number that this simulation gave it. All members that hold the entry share it. The number stands
+/// beside the pointer to the entry, so that a log can be searched for new numbers without a look at the entries.
+#[derive(Debug, Clone)]
 pub(crate) struct NumberedEntry {
     pub(crate) number: u64,
     pub(crate) entry: Verified,
@@ -23,7 +23,7 @@ impl NumberedEntry {
 #[derive(Debug, Default)]
 pub(crate) struct EntryNumbers {
     /// Every entry by its id, until all members have closed its window.
-    entries: BTreeMap<Hash, Arc<NumberedEntry>>,
+    entries: BTreeMap<Hash, NumberedEntry>,
     /// The number of the first entry of each window.
     first: BTreeMap<WindowIndex, u64>,
     numbered: u64,
@@ -31,14 +31,14 @@ pub(crate) struct EntryNumbers {
 
 impl EntryNumbers {
     /// The entry with its number, which is the same for everybody.
-    pub(crate) fn number(&mut self, entry: &Verified) -> Arc<NumberedEntry> {
+    pub(crate) fn number(&mut self, entry: &Verified) -> NumberedEntry {
         if let Some(known) = self.entries.get(&entry.id()) {
             return known.clone();
         }
         let number = self.numbered;
         self.numbered += 1;
         self.first.entry(entry.window()).or_insert(number);
-        let carried = Arc::new(NumberedEntry { number, entry: entry.clone() });
+        let carried = NumberedEntry { number, entry: entry.clone() };
         self.entries.insert(entry.id(), carried.clone());
         carried
     }
@@ -59,7 +59,7 @@ impl EntryNumbers {
 #[derive(Debug, Default)]
 pub(crate) struct MemberLog {
     forgotten: u64,
-    entries: VecDeque<Arc<NumberedEntry>>,
+    entries: VecDeque<NumberedEntry>,
 }
 
 impl MemberLog {
@@ -73,12 +73,12 @@ impl MemberLog {
         self.forgotten
     }
 
-    pub(crate) fn push(&mut self, carried: Arc<NumberedEntry>) {
+    pub(crate) fn push(&mut self, carried: NumberedEntry) {
         self.entries.push_back(carried);
     }
 
     /// The entries at the positions `from..to`, without those that are no longer kept.
-    pub(crate) fn range(&self, from: u64, to: u64) -> impl Iterator<Item = &Arc<NumberedEntry>> {
+    pub(crate) fn range(&self, from: u64, to: u64) -> impl Iterator<Item = &NumberedEntry> {
         let skip = from.saturating_sub(self.forgotten) as usize;
         let end = to.saturating_sub(self.forgotten) as usize;
         self.entries.range(skip.min(end)..end)
@@ -137,23 +137,23 @@ pub(crate) struct MemberJournal {
     /// The numbers of the accepted entries.
     pub(crate) seen: SeenEntries,
     /// Entries of windows that are not open at this member yet.
-    pub(crate) early: Vec<Arc<NumberedEntry>>,
+    pub(crate) early: Vec<NumberedEntry>,
 }
 
 impl MemberJournal {
     /// The entries of the open window.
-    pub(crate) fn open(&self) -> impl Iterator<Item = &Arc<NumberedEntry>> {
+    pub(crate) fn open(&self) -> impl Iterator<Item = &NumberedEntry> {
         self.log.range(self.open_from, self.log.end())
     }
 
     /// Notes an entry that the member's own node has accepted.
-    pub(crate) fn accept(&mut self, carried: Arc<NumberedEntry>) {
+    pub(crate) fn accept(&mut self, carried: NumberedEntry) {
         self.seen.insert(carried.number);
         self.log.push(carried);
     }
 
     /// Keeps an entry until its window opens; the same entry is kept once.
-    pub(crate) fn keep_early(&mut self, carried: Arc<NumberedEntry>) {
+    pub(crate) fn keep_early(&mut self, carried: NumberedEntry) {
         if !self.early.iter().any(|early| early.number == carried.number) {
             self.early.push(carried);
         }

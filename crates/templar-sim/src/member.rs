@@ -122,7 +122,7 @@ impl SimMember {
         };
         let mut node = Node::new(state, Some(self.key.public()));
         for carried in self.journal.log.range(from, self.journal.log.end()) {
-            node.step(carried.input()).map_err(|reject| format!("an entry of its own journal is refused: {reject}"))?;
+            node.take(carried.input()).map_err(|reject| format!("an entry of its own journal is refused: {reject}"))?;
         }
         Ok(node)
     }

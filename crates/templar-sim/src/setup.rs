@@ -21,7 +21,7 @@ use crate::training::Training;
 /// The name of every simulated run. Hash chains follow from key and name, so a process computes them once for
 /// all its runs.
 const NAME: &str = "simulated run";
-/// Stake of each validator.
+/// The unit of stakes.
 const STAKE: u64 = 100;
 const SEQUENCE_LENGTH: u32 = 16;
 const UNASSIGNED_PAGES: u32 = 8;
@@ -108,13 +108,13 @@ pub(crate) fn initial(seed: u64) -> Initial {
 }
 
 fn genesis(config: &Config, validators: &[SecretKey], chains: &[ChainValues], miners: &[SecretKey]) -> Genesis {
-    let validator = |(key, chain): (&SecretKey, &ChainValues)| ValidatorSpec {
+    let validator = |(place, (key, chain)): (u32, (&SecretKey, &ChainValues))| ValidatorSpec {
         key: key.public(),
-        stake: STAKE,
+        stake: STAKE * config.stake_of(place),
         chain_anchor: chain.anchor,
     };
     let measures = config.pay != PayRule::Steps;
-    let specs: Vec<ValidatorSpec> = validators.iter().zip(chains).map(validator).collect();
+    let specs: Vec<ValidatorSpec> = (0..).zip(validators.iter().zip(chains)).map(validator).collect();
     let spot_checks = GauntletSpec::spot_checks_for(EVALUATORS, &specs);
     GenesisBuilder::tiny(NAME)
         .validators(specs)

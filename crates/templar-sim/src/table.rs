@@ -29,6 +29,7 @@ pub struct Baseline {
     pay: PayRule,
     windows: u64,
     validators: u32,
+    stakes: Vec<u32>,
     honest: Vec<Report>,
     absent: Vec<Report>,
 }
@@ -59,10 +60,27 @@ impl Baseline {
     /// # Errors
     /// An invariant that does not hold.
     pub fn of(replays: ReplayMode, pay: PayRule, windows: u64, validators: u32) -> Result<Self, Box<Violation>> {
-        let mut made = Self { replays, pay, windows, validators, honest: Vec::new(), absent: Vec::new() };
-        made.honest = made.runs(&[])?;
-        made.absent = made.runs(&[(Strategy::Absent, 1)])?;
-        Ok(made)
+        Self { replays, pay, windows, validators, stakes: Vec::new(), honest: Vec::new(), absent: Vec::new() }.run()
+    }
+
+    /// Runs the baseline over the given number of windows, with a validator of each of these stakes.
+    ///
+    /// # Errors
+    /// An invariant that does not hold.
+    pub fn with_stakes(
+        replays: ReplayMode,
+        pay: PayRule,
+        windows: u64,
+        stakes: Vec<u32>,
+    ) -> Result<Self, Box<Violation>> {
+        let validators = stakes.len() as u32;
+        Self { replays, pay, windows, validators, stakes, honest: Vec::new(), absent: Vec::new() }.run()
+    }
+
+    fn run(mut self) -> Result<Self, Box<Violation>> {
+        self.honest = self.runs(&[])?;
+        self.absent = self.runs(&[(Strategy::Absent, 1)])?;
+        Ok(self)
     }
 
     fn runs(&self, cast: &[(Strategy, u32)]) -> Result<Vec<Report>, Box<Violation>> {
@@ -71,8 +89,18 @@ impl Baseline {
 
     fn config(&self, seed: u64, cast: &[(Strategy, u32)]) -> Config {
         let (windows, validators, replays, pay) = (self.windows, self.validators, self.replays, self.pay);
-        let adversaries = cast.to_vec();
-        Config { windows, validators, seed, faults: Faults::None, replays, pay, adversaries, ..Config::default() }
+        let (adversaries, stakes) = (cast.to_vec(), self.stakes.clone());
+        Config {
+            windows,
+            validators,
+            stakes,
+            seed,
+            faults: Faults::None,
+            replays,
+            pay,
+            adversaries,
+            ..Config::default()
+        }
     }
 
     /// The first member's share of each honest run, in parts per thousand of the mean of its role, sorted. The

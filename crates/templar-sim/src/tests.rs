@@ -2,11 +2,13 @@
 
 use super::*;
 
+mod compare;
 mod flood;
 mod grinding;
 mod late_values;
 mod league;
 mod real;
+mod stakes;
 
 fn config(seed: u64) -> Config {
     Config { miners: 5, validators: 4, windows: 6, seed, faults: Faults::None, keep_history: true, ..Config::default() }
@@ -347,7 +349,8 @@ fn a_late_commitment_needs_a_third_of_the_stake() {
     assert!(with_three.iter().any(|(is_paid, ..)| *is_paid), "{with_three:?}");
     assert!(with_three.iter().all(|(_, is_noticed, honest)| !is_noticed && *honest), "{with_three:?}");
     let third = Config { validators: 7, adversaries: vec![(Strategy::Friend, 3)], ..config(0) };
-    assert_eq!(third.check(), Err(SimConfigError::AThird { adversaries: 3, validators: 7 }));
+    let refused = SimConfigError::AThird { adversaries: 3, validators: 7, stake: 3, total: 7 };
+    assert_eq!(third.check(), Err(refused));
 }
 
 #[test]
@@ -380,7 +383,8 @@ fn history_changes_no_result() {
 #[test]
 fn a_fork_is_found() {
     let forked = Config { validators: 1, adversaries: vec![(Strategy::ForkRecords, 1)], ..config(0) };
-    assert_eq!(forked.check(), Err(SimConfigError::AThird { adversaries: 1, validators: 1 }));
+    let refused = SimConfigError::AThird { adversaries: 1, validators: 1, stake: 1, total: 1 };
+    assert_eq!(forked.check(), Err(refused));
     let violation = tried(forked).unwrap_err();
     assert_eq!(violation.invariant, "all close the same record");
     assert!(violation.command.contains("--seed 0 --faults none --adversary fork-records:1"), "{}", violation.command);
@@ -400,7 +404,8 @@ fn impossible_configurations_are_refused() {
     assert_eq!(homeless.check(), Err(SimConfigError::NoHost { hosted: 4, miners: 5 }));
     assert!(Config { hosted: 3, ..homeless }.check().is_ok());
     let third = Config { validators: 3, adversaries: vec![(Strategy::Favour, 1)], ..config(0) };
-    assert_eq!(third.check(), Err(SimConfigError::AThird { adversaries: 1, validators: 3 }));
+    let refused = SimConfigError::AThird { adversaries: 1, validators: 3, stake: 1, total: 3 };
+    assert_eq!(third.check(), Err(refused));
 }
 
 type Played = Vec<(Strategy, u32)>;

@@ -51,7 +51,10 @@ pub(crate) struct SimArgs {
     strategies: bool,
     /// Play every strategy against an honest twin and print the table of attacks. Only --replays and --pay apply;
     /// --adversary selects rows
-    #[arg(long, conflicts_with_all = ["miners", "hosted", "validators", "windows", "seed", "seeds", "faults", "history"])]
+    #[arg(
+        long,
+        conflicts_with_all = ["miners", "hosted", "validators", "stakes", "windows", "seed", "seeds", "faults", "history"]
+    )]
     attacks: bool,
     /// With --attacks: print one row, in which all strategies that --adversary names play together. The first is the
     /// attacker and the others help it. They may hold a third of the stake or more
@@ -71,9 +74,13 @@ struct SimSize {
     /// The number of miners that are not in genesis and apply for slots; there are slots for half of them
     #[arg(long, default_value_t = 0, value_name = "N")]
     newcomers: u32,
-    /// The number of validators, all with the same stake
+    /// The number of validators
     #[arg(long, default_value_t = 7, value_name = "V")]
     validators: u32,
+    /// The stakes of the validators in the order of their keys, such as 5,3,1; a shorter list is repeated. Without it
+    /// all have the same. Adversaries are drawn so that they have less than a third of the stake
+    #[arg(long, value_delimiter = ',', value_name = "STAKES")]
+    stakes: Vec<u32>,
     /// The number of windows
     #[arg(long, default_value_t = 20, value_name = "W")]
     windows: u64,
@@ -121,6 +128,7 @@ pub(crate) fn run(invocation: &Invocation, args: &SimArgs) -> CommandResult {
             hosted: args.size.hosted,
             newcomers: args.size.newcomers,
             validators: args.size.validators,
+            stakes: args.size.stakes.clone(),
             windows: args.size.windows,
             seed,
             faults: args.faults,

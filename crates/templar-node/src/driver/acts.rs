@@ -85,7 +85,7 @@ impl Driver {
 
     /// Measures and replays the contributions of the cut that were drawn, and replays contributions of closed
     /// windows that still have no verdict.
-    fn start_judging(&mut self, plan: JudgePlan) {
+    fn start_judging(&mut self, plan: Arc<JudgePlan>) {
         let (window, seed) = (plan.window, plan.seed);
         let id = TaskId::Judge { window, seed };
         // The protocol repeats what is to do after every entry, and most of the time it is under way.

@@ -75,11 +75,6 @@ impl RunState {
         }
     }
 
-    /// Checks an inbox once for all who share this state.
-    pub(crate) fn shared_check_inbox(&self, id: InboxId, inbox: &Inbox) -> Result<(), CutError> {
-        self.shared.inboxes.try_get_or(id, || self.check_inbox(id, inbox)).map(|_| ())
-    }
-
     /// The cut of these inboxes and its id, computed once for all who share this state.
     pub(crate) fn shared_cut(&self, inboxes: &[(InboxId, &Inbox)]) -> Result<Arc<(CutId, Cut)>, CutError> {
         let mut ids: Vec<InboxId> = inboxes.iter().map(|(id, _)| *id).collect();

@@ -51,7 +51,7 @@ impl OpenWindow {
         let mut is_full = earlier.len() >= MAX_STATEMENTS;
         match opened {
             Opened::Score(_) => {
-                let held = self.intake.held.values().map(|held| &held.opened).filter(|held| held.signer() == signer);
+                let held = self.intake.held.values().map(Verified::opened).filter(|held| held.signer() == signer);
                 earlier.extend(held.map(Opened::payload_id));
                 is_full = earlier.len() >= MAX_STATEMENTS;
             }
@@ -147,32 +147,33 @@ impl OpenWindow {
 
     /// Checks the entry against the accepted entries.
     pub(super) fn examine(&self, state: &RunState, verified: &Verified) -> Result<Ready, Reject> {
-        match &verified.opened {
-            Opened::Contribution(signed) => self.examine_contribution(state, signed),
-            Opened::Registration(signed) => self.examine_registration(state, signed),
+        match verified.opened() {
+            Opened::Contribution(signed) => self.examine_contribution(state, signed, verified.sound()),
+            Opened::Registration(signed) => self.examine_registration(state, signed, verified.sound()),
             Opened::Inbox(signed) => {
-                state.shared_check_inbox(signed.id().into(), signed.payload()).map_err(Reject::Cut)?;
+                let check = || state.check_inbox(signed.id().into(), signed.payload()).map_err(Reject::Cut);
+                verified.sound().valid(state, check)?;
                 Ok(Ready::Now)
             }
             Opened::Cut(signed) => {
                 let weighed = self.weigh_cut(state, signed.payload());
-                self.taken(state.genesis(), &verified.opened, weighed)
+                self.taken(state.genesis(), verified.opened(), weighed)
             }
             Opened::Reveals(signed) => {
                 let weighed = self.weigh_reveals(state, signed.payload());
-                self.taken(state.genesis(), &verified.opened, weighed)
+                self.taken(state.genesis(), verified.opened(), weighed)
             }
             Opened::Score(signed) => self.examine_score(state, signed.payload(), verified),
             Opened::Window(proposed) => {
-                let weighed = self.weigh_record(state, &proposed.record, &verified.sound);
-                self.taken(state.genesis(), &verified.opened, weighed)
+                let weighed = self.weigh_record(state, &proposed.record, verified.sound());
+                self.taken(state.genesis(), verified.opened(), weighed)
             }
             Opened::Vote(_) => Ok(Ready::Now),
             Opened::Evidence(shown) => {
                 state.check_evidence(&shown.contradiction).map_err(Reject::Evidence)?;
                 Ok(Ready::Now)
             }
-            Opened::Reveal(reveal) => self.examine_reveal(state, reveal),
+            Opened::Reveal(reveal) => self.examine_reveal(state, reveal, verified.sound()),
         }
     }
 
@@ -195,8 +196,13 @@ impl OpenWindow {
         }
     }
 
-    fn examine_contribution(&self, state: &RunState, signed: &Signed<Contribution>) -> Result<Ready, Reject> {
-        state.check_claims(signed.payload()).map_err(Reject::Claim)?;
+    fn examine_contribution(
+        &self,
+        state: &RunState,
+        signed: &Signed<Contribution>,
+        sound: &Sound,
+    ) -> Result<Ready, Reject> {
+        sound.valid(state, || state.check_claims(signed.payload()).map_err(Reject::Claim))?;
         let id = signed.id();
         match self.cut() {
             Some((_, cut)) if cut.contributions.iter().all(|entry| entry.contribution.hash() != id) => {
@@ -206,8 +212,13 @@ impl OpenWindow {
         }
     }
 
-    fn examine_registration(&self, state: &RunState, signed: &Signed<Registration>) -> Result<Ready, Reject> {
-        state.check_registration(signed.payload()).map_err(Reject::Registration)?;
+    fn examine_registration(
+        &self,
+        state: &RunState,
+        signed: &Signed<Registration>,
+        sound: &Sound,
+    ) -> Result<Ready, Reject> {
+        sound.valid(state, || state.check_registration(signed.payload()).map_err(Reject::Registration))?;
         let id = signed.id();
         match self.cut() {
             Some((_, cut)) if cut.registrations.iter().all(|entry| entry.registration.hash() != id) => {
@@ -236,11 +247,12 @@ impl OpenWindow {
     }
 
     /// A value counts once the set has it. Before the set is agreed each value on its chain is taken in.
-    fn examine_reveal(&self, state: &RunState, reveal: &RevealEntry) -> Result<Ready, Reject> {
+    fn examine_reveal(&self, state: &RunState, reveal: &RevealEntry, sound: &Sound) -> Result<Ready, Reject> {
         let RevealEntry { validator, value, .. } = *reveal;
-        if !state.check_reveal(&validator, &value) {
-            return Err(Reject::Reveal(validator.short()));
-        }
+        sound.valid(state, || {
+            let follows = state.check_reveal(&validator, &value);
+            if follows { Ok(()) } else { Err(Reject::Reveal(validator.short())) }
+        })?;
         match self.agreed() {
             Some(judging) if judging.reveal(&validator).is_none() => Err(Reject::AfterSet(validator.short())),
             _ => Ok(Ready::Now),
@@ -264,9 +276,9 @@ impl OpenWindow {
         }
         let Some(judging) = self.agreed() else { return Ok(Ready::Later) };
         let place = place(state, judging);
-        if !verified.sound.is_sound(place) {
+        if !verified.sound().is_sound(place) {
             state.check_score(judging, score).map_err(Reject::Score)?;
-            verified.sound.found_sound(place);
+            verified.sound().found_sound(place);
         }
         Ok(Ready::Now)
     }

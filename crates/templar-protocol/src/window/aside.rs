@@ -74,7 +74,7 @@ impl Aside {
     /// Sets an entry aside for which there is no room. Returns whether it is kept; of each signer and kind the first are.
     /// Registrations and evidence are not kept, since anybody may sign them.
     pub(super) fn keep(&mut self, verified: &Verified) -> bool {
-        if matches!(verified.opened, Opened::Registration(_) | Opened::Evidence(_)) {
+        if matches!(verified.opened(), Opened::Registration(_) | Opened::Evidence(_)) {
             return false;
         }
         let signer = verified.signer();
@@ -82,13 +82,13 @@ impl Aside {
         if of_signer.clone().any(|(_, other)| other.id() == verified.id()) {
             return true;
         }
-        let kind = verified.opened.name();
-        if of_signer.filter(|(_, other)| other.opened.name() == kind).count() >= MAX_ASIDE {
+        let kind = verified.opened().name();
+        if of_signer.filter(|(_, other)| other.opened().name() == kind).count() >= MAX_ASIDE {
             return false;
         }
         let place = (signer, self.count);
         self.count += 1;
-        self.waiting.entry(awaited(&verified.opened)).or_default().insert(place);
+        self.waiting.entry(awaited(verified.opened())).or_default().insert(place);
         self.entries.insert(place, verified.clone());
         true
     }
@@ -116,7 +116,7 @@ impl Aside {
 
     fn remove(&mut self, place: Place) -> Option<Verified> {
         let entry = self.entries.remove(&place)?;
-        let thing = awaited(&entry.opened);
+        let thing = awaited(entry.opened());
         if let Some(places) = self.waiting.get_mut(&thing) {
             places.remove(&place);
             if places.is_empty() {

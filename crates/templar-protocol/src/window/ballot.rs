@@ -80,7 +80,7 @@
 //! `tests/ballot.rs` follows every course that a vote can take among four validators of whom one is faulty, with the
 //! code of this module and of `voting.rs`, and finds two certificates as soon as validators forget their locks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use templar_manifest::{
@@ -90,9 +90,20 @@ use templar_manifest::{
 use crate::stake::{self, more_than_a_third, more_than_two_thirds};
 
 /// The votes of one step of one attempt: by value, then by validator.
+///
+/// The sums of stake are kept while votes come in, since they are asked for with every entry of a window.
 #[derive(Debug, Clone, PartialEq, Default)]
 struct Round {
-    values: BTreeMap<Option<Hash>, BTreeMap<PublicKey, Signature>>,
+    values: BTreeMap<Option<Hash>, Voters>,
+    /// The stake of all voters, each counted once.
+    stake: u64,
+}
+
+/// The validators that gave the same vote, with their signatures.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Voters {
+    signatures: BTreeMap<PublicKey, Signature>,
+    stake: u64,
 }
 
 /// All votes on one decision: the cut, the reveal set or the record.
@@ -101,46 +112,64 @@ pub(super) struct Ballot {
     rounds: BTreeMap<(u32, VoteStep), Round>,
     /// The latest attempt in which each validator has voted.
     latest: BTreeMap<PublicKey, u32>,
+    /// The highest of these.
+    last: u32,
+}
+
+impl Voters {
+    fn has(&self, signer: &PublicKey) -> bool {
+        self.signatures.contains_key(signer)
+    }
 }
 
 impl Round {
-    fn voters(&self) -> BTreeSet<&PublicKey> {
-        self.values.values().flat_map(BTreeMap::keys).collect()
+    /// Takes in a vote of a validator with this stake.
+    fn insert(&mut self, value: Option<Hash>, signer: PublicKey, signature: Signature, stake: u64) {
+        if !self.values.values().any(|voters| voters.has(&signer)) {
+            self.stake += stake;
+        }
+        let voters = self.values.entry(value).or_default();
+        if voters.signatures.insert(signer, signature).is_none() {
+            voters.stake += stake;
+        }
     }
 
     /// The value for which more than two thirds have voted.
     fn won(&self, genesis: &Genesis) -> Option<Hash> {
+        let total = genesis.total_stake();
         let values = self.values.iter().filter_map(|(value, voters)| value.map(|value| (value, voters)));
-        values.filter(|(_, voters)| stake::is_quorum(genesis, voters.keys())).map(|(value, _)| value).next()
+        values.filter(|(_, voters)| more_than_two_thirds(voters.stake, total)).map(|(value, _)| value).next()
     }
 
     /// Whether more than two thirds have voted for anything.
     fn is_full(&self, genesis: &Genesis) -> bool {
-        stake::is_quorum(genesis, self.voters())
+        more_than_two_thirds(self.stake, genesis.total_stake())
     }
 
     /// Whether no value can win any more, however the others vote.
     fn is_split(&self, genesis: &Genesis) -> bool {
         let total = genesis.total_stake();
-        let left = total - stake::stake_of(genesis, self.voters());
+        let left = total - self.stake;
         let values = self.values.iter().filter(|(value, _)| value.is_some());
-        let most = values.map(|(_, voters)| stake::stake_of(genesis, voters.keys())).max().unwrap_or(0);
+        let most = values.map(|(_, voters)| voters.stake).max().unwrap_or(0);
         !more_than_two_thirds(most + left, total)
     }
 }
 
 impl Ballot {
-    pub(super) fn insert(&mut self, vote: &Vote, signer: PublicKey, signature: Signature) {
+    /// Takes in a vote of a validator with this stake.
+    pub(super) fn insert(&mut self, vote: &Vote, signer: PublicKey, signature: Signature, stake: u64) {
         let round = self.rounds.entry((vote.attempt, vote.step)).or_default();
-        round.values.entry(vote.value).or_default().insert(signer, signature);
+        round.insert(vote.value, signer, signature, stake);
         let latest = self.latest.entry(signer).or_default();
         *latest = vote.attempt.max(*latest);
+        self.last = vote.attempt.max(self.last);
     }
 
     /// The values that a validator has voted for in one step. An honest one votes for one value.
     pub(super) fn said(&self, signer: &PublicKey, attempt: u32, step: VoteStep) -> impl Iterator<Item = Option<Hash>> {
         let values = self.rounds.get(&(attempt, step)).into_iter().flat_map(|round| &round.values);
-        values.filter(|(_, voters)| voters.contains_key(signer)).map(|(value, _)| *value)
+        values.filter(|(_, voters)| voters.has(signer)).map(|(value, _)| *value)
     }
 
     pub(super) fn has_voted(&self, signer: &PublicKey, attempt: u32, step: VoteStep) -> bool {
@@ -151,15 +180,16 @@ impl Ballot {
     /// honest one did.
     pub(super) fn is_supported(&self, genesis: &Genesis, vote: &Vote, signer: &PublicKey) -> bool {
         let voters = self.rounds.get(&(vote.attempt, vote.step)).and_then(|round| round.values.get(&vote.value));
-        let others = voters.into_iter().flat_map(BTreeMap::keys).filter(|voter| *voter != signer);
-        more_than_a_third(stake::stake_of(genesis, others), genesis.total_stake())
+        let own = voters.filter(|voters| voters.has(signer)).map_or(0, |_| stake::stake_of(genesis, [signer]));
+        let others = voters.map_or(0, |voters| voters.stake) - own;
+        more_than_a_third(others, genesis.total_stake())
     }
 
     /// All votes of a validator: attempt, step and value.
     pub(super) fn votes_of(&self, signer: &PublicKey) -> impl Iterator<Item = (u32, VoteStep, Option<Hash>)> {
         let rounds = self.rounds.iter();
         rounds.flat_map(move |((attempt, step), round)| {
-            let said = round.values.iter().filter(move |(_, voters)| voters.contains_key(signer));
+            let said = round.values.iter().filter(move |(_, voters)| voters.has(signer));
             said.map(move |(value, _)| (*attempt, *step, *value))
         })
     }
@@ -167,7 +197,7 @@ impl Ballot {
     /// The number of votes of a validator in attempts after `attempt`.
     pub(super) fn votes_behind(&self, signer: &PublicKey, attempt: u32) -> usize {
         let rounds = self.rounds.iter().filter(|((of, _), _)| *of > attempt);
-        rounds.flat_map(|(_, round)| round.values.values()).filter(|voters| voters.contains_key(signer)).count()
+        rounds.flat_map(|(_, round)| round.values.values()).filter(|voters| voters.has(signer)).count()
     }
 
     /// Whether anybody has voted for this value.
@@ -185,6 +215,9 @@ impl Ballot {
 
     /// The latest attempt such that more than a third have voted in it or later.
     fn joined(&self, genesis: &Genesis) -> u32 {
+        if self.last == 0 {
+            return 0;
+        }
         let mut latest: Vec<(u32, &PublicKey)> = self.latest.iter().map(|(key, attempt)| (*attempt, key)).collect();
         latest.sort_unstable_by(|a, b| b.cmp(a));
         let total = genesis.total_stake();
@@ -233,7 +266,7 @@ impl Ballot {
     pub(super) fn lock(&self, me: &PublicKey) -> Option<(u32, Hash)> {
         let rounds = self.rounds.iter().rev().filter(|((_, step), _)| *step == VoteStep::Precommit);
         let mut own = rounds.flat_map(|((attempt, _), round)| round.values.iter().map(move |found| (*attempt, found)));
-        own.find_map(|(attempt, (value, voters))| Some((attempt, (*value).filter(|_| voters.contains_key(me))?)))
+        own.find_map(|(attempt, (value, voters))| Some((attempt, (*value).filter(|_| voters.has(me))?)))
     }
 
     /// Whether more than two thirds have taken a step.
@@ -261,7 +294,7 @@ impl Ballot {
             for (value, voters) in round.values.iter().filter(|_| round.values.len() > 1) {
                 let vote = Vote { run, window, on, attempt: *attempt, step: *step, value: *value };
                 let payload = payload::encode(&vote);
-                for (&signer, &signature) in voters {
+                for (&signer, &signature) in &voters.signatures {
                     said.entry(signer).or_default().push(Envelope { payload: payload.clone(), signer, signature });
                 }
             }
@@ -277,6 +310,6 @@ impl Ballot {
         step: VoteStep,
         value: &Hash,
     ) -> Option<&BTreeMap<PublicKey, Signature>> {
-        self.rounds.get(&(attempt, step))?.values.get(&Some(*value))
+        Some(&self.rounds.get(&(attempt, step))?.values.get(&Some(*value))?.signatures)
     }
 }

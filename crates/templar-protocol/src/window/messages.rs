@@ -3,13 +3,15 @@
 //! Inputs carry integers and bytes only. Outputs name work and never how it is done. A driver may carry out
 //! outputs in any order and more than once.
 
+use std::sync::Arc;
+
 use templar_manifest::{
-    BlobId, Contest, Cut, Hash, Inbox, Kind, LateVerdict, Outcome, PublicKey, RecordId, Refusal, Replay, RevealSet,
-    Score, ScoreEntry, SecretKey, Signed, Vote, VoteOn, WindowIndex, WindowRecord, payload,
+    BlobId, Contest, Cut, Envelope, Hash, Inbox, Kind, LateVerdict, Outcome, Payload, PublicKey, RecordId, Refusal,
+    Replay, RevealSet, Score, ScoreEntry, SecretKey, Signed, Vote, VoteOn, WindowIndex, WindowRecord, payload,
 };
 
 use super::reject::Reject;
-use super::verified::Verified;
+use super::verified::{Opened, ProposedRecord, Verified};
 use crate::entry::{Entry, RecordEntry};
 use crate::run::replay::ReplayTask;
 use crate::run::{EvaluationTask, JudgePlan, Stepped, Tried};
@@ -168,19 +170,34 @@ impl Unsigned {
 
     /// Signs the manifest. The entry must be in the journal before it is sent.
     pub fn sign(self, key: &SecretKey) -> Entry {
-        Entry::Envelope(match self {
+        self.seal(key).entry().clone()
+    }
+
+    /// Signs the manifest, and gives the entry as one whose signature needs no verification. It must be in the journal
+    /// before it is sent. `key` must be that of the validator for which the node made the manifest, since nobody checks
+    /// it here.
+    pub fn seal(self, key: &SecretKey) -> Verified {
+        let (opened, envelope) = match self {
             Self::Window(record) => {
                 let WindowRecord { header, body } = *record;
-                let (header, body) = (Signed::sign(header, key).envelope(), payload::encode(&body));
-                return Entry::Record(Box::new(RecordEntry { header, body }));
+                let bytes = payload::encode(&body);
+                let (signed, header) = Signed::seal(header, key);
+                let entry = Entry::Record(Box::new(RecordEntry { header, body: bytes }));
+                return Verified::of(entry, Opened::Window(ProposedRecord::of(&signed, body)));
             }
-            Self::Inbox(inbox) => Signed::sign(inbox, key).envelope(),
-            Self::Cut(cut) => Signed::sign(cut, key).envelope(),
-            Self::Reveals(set) => Signed::sign(set, key).envelope(),
-            Self::Score(score) => Signed::sign(score, key).envelope(),
-            Self::Vote(vote) => Signed::sign(vote, key).envelope(),
-        })
+            Self::Inbox(inbox) => sealed(inbox, key, Opened::Inbox),
+            Self::Cut(cut) => sealed(cut, key, Opened::Cut),
+            Self::Reveals(set) => sealed(set, key, Opened::Reveals),
+            Self::Score(score) => sealed(score, key, Opened::Score),
+            Self::Vote(vote) => sealed(vote, key, Opened::Vote),
+        };
+        Verified::of(Entry::Envelope(envelope), opened)
     }
+}
+
+fn sealed<T: Payload>(payload: T, key: &SecretKey, open: fn(Signed<T>) -> Opened) -> (Opened, Envelope) {
+    let (signed, envelope) = Signed::seal(payload, key);
+    (open(signed), envelope)
 }
 
 /// An event, or work to do. The first five are events. The others are work, which [`crate::Node::todo`] repeats
@@ -243,7 +260,7 @@ pub enum Output {
         window: WindowIndex,
     },
     /// Work of a validator: replay and measure what was drawn, then give [`Measured::Judged`].
-    Judge(JudgePlan),
+    Judge(Arc<JudgePlan>),
     /// Work of a validator: replay a contribution that others refuse, or about which their proofs contradict
     /// each other, then give [`Measured::Confirmed`].
     Confirm {

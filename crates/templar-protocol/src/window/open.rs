@@ -22,6 +22,7 @@ use templar_manifest::{
 
 use super::aside::Aside;
 use super::ballot::Ballot;
+use super::known::KnownIds;
 use super::messages::{Output, Phase, Subject};
 use super::reject::Reject;
 use super::sound::Sound;
@@ -67,7 +68,7 @@ pub(super) struct Confirmed {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Intake {
     /// Ids of the entries that were accepted.
-    pub(super) known: BTreeSet<Hash>,
+    pub(super) known: KnownIds,
     /// Scores whose cut or reveal set is not known yet, by the id of their entry.
     pub(super) held: BTreeMap<Hash, Verified>,
     pub(super) aside: Aside,
@@ -105,7 +106,7 @@ pub(super) struct Values {
 /// This node's work as a validator, and its results.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct OwnWork {
-    pub(super) plan: Option<JudgePlan>,
+    pub(super) plan: Option<Arc<JudgePlan>>,
     /// Its unsigned score.
     pub(super) judged: Option<Score>,
     /// Its own replays of contributions about which scores disagree.
@@ -184,8 +185,8 @@ impl OpenWindow {
     pub(super) fn called_for(&mut self, genesis: &Genesis) -> Option<Verified> {
         let mut aside = std::mem::take(&mut self.intake.aside);
         let is_due = |entry: &Verified| {
-            let is_here = self.intake.known.contains(&entry.id()) || self.has_body(&entry.opened);
-            !is_here && self.is_named(genesis, &entry.opened)
+            let is_here = self.intake.known.contains(&entry.id()) || self.has_body(entry.opened());
+            !is_here && self.is_named(genesis, entry.opened())
         };
         #[cfg(test)]
         let expected = aside.first_due(is_due);
@@ -197,46 +198,49 @@ impl OpenWindow {
     }
 
     /// Takes in an entry that was found valid.
-    pub(super) fn insert(&mut self, verified: Verified) {
+    pub(super) fn insert(&mut self, genesis: &Genesis, verified: &Verified) {
+        let opened = verified.opened();
         self.intake.known.insert(verified.id());
-        self.intake.aside.call(&verified.opened);
-        match verified.opened {
+        self.intake.aside.call(opened);
+        match opened {
             Opened::Contribution(signed) => {
                 let id = ContributionId::new(signed.id());
                 let miner = signed.payload().miner;
                 if *self.contributions.first.entry(miner).or_insert(id) != id {
                     self.contributions.further.entry(miner).or_default().push(id);
                 }
-                self.contributions.by_id.insert(id, signed);
+                self.contributions.by_id.insert(id, signed.clone());
             }
             Opened::Registration(signed) => {
                 let id = RegistrationId::new(signed.id());
                 self.registrations.first.entry(signed.payload().certificate.owner).or_insert(id);
-                self.registrations.by_id.insert(id, signed);
+                self.registrations.by_id.insert(id, signed.clone());
             }
             Opened::Inbox(signed) => {
-                self.inboxes.insert(signed.id().into(), signed);
+                self.inboxes.insert(signed.id().into(), signed.clone());
             }
             Opened::Cut(signed) => {
                 let publisher = Witness { signer: signed.signer(), signature: signed.signature() };
-                let proposal = Proposal::new(signed.shared(), publisher, verified.sound);
+                let proposal = Proposal::new(signed.shared(), publisher, verified.sound().clone());
                 self.cuts.entry(signed.id().into()).or_insert(proposal);
             }
             Opened::Reveals(signed) => {
                 let publisher = Witness { signer: signed.signer(), signature: signed.signature() };
-                let proposal = Proposal::new(signed.shared(), publisher, verified.sound);
+                let proposal = Proposal::new(signed.shared(), publisher, verified.sound().clone());
                 self.reveal_sets.entry(signed.id().into()).or_insert(proposal);
             }
             Opened::Score(signed) => {
-                self.scores.insert(signed.id().into(), signed);
+                self.scores.insert(signed.id().into(), signed.clone());
             }
             Opened::Window(proposed) => {
-                let proposal = Proposal::new(proposed.record, proposed.publisher, verified.sound);
+                let (body, sound) = (proposed.record.clone(), verified.sound().clone());
+                let proposal = Proposal::new(body, proposed.publisher, sound);
                 self.records.entry(proposed.id).or_insert(proposal);
             }
             Opened::Vote(signed) => {
-                let vote = signed.payload();
-                self.ballot_mut(vote.on).insert(vote, signed.signer(), signed.signature());
+                let (vote, signer) = (signed.payload(), signed.signer());
+                let stake = genesis.validator(&signer).map_or(0, |validator| validator.stake);
+                self.ballot_mut(vote.on).insert(vote, signer, signed.signature(), stake);
             }
             Opened::Evidence(shown) => {
                 let shown = &shown.contradiction;
@@ -358,7 +362,8 @@ impl OpenWindow {
     /// Makes this node's plan, once: the agreed values never change.
     fn make_plan(&mut self, state: &RunState, me: Option<PublicKey>) {
         if self.own.plan.is_none() {
-            self.own.plan = self.agreed().zip(me).and_then(|(judging, me)| state.judge_plan(judging, &me));
+            let plan = self.agreed().zip(me).and_then(|(judging, me)| state.judge_plan(judging, &me));
+            self.own.plan = plan.map(Arc::new);
         }
     }
 

@@ -10,10 +10,54 @@ use crate::run::{Judging, RunState};
 /// states, so the result holds for them too.
 #[derive(Debug, Default)]
 pub(super) struct Sound {
+    /// The state at which the signer and the size were found right.
+    admissible: OnceLock<Before>,
+    /// The state at which the rules were kept that need nothing else.
+    valid: OnceLock<Before>,
     place: OnceLock<Place>,
 }
 
+/// The state before a window: the run, and the record that led to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Before {
+    run: RunId,
+    record: Option<RecordId>,
+}
+
+impl Before {
+    fn of(state: &RunState) -> Self {
+        Self { run: state.run(), record: state.record() }
+    }
+}
+
+/// Makes a check that follows from an entry and a state alone, unless it has passed at an equal state before. Only the
+/// first state is kept, and failures are not.
+fn once<E>(at: &OnceLock<Before>, state: &RunState, check: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+    let before = Before::of(state);
+    if at.get() != Some(&before) {
+        check()?;
+        let _ = at.set(before);
+    }
+    Ok(())
+}
+
 impl Sound {
+    /// Makes the checks of the signer and the size, once for all nodes at this state.
+    ///
+    /// # Errors
+    /// As `check`.
+    pub(super) fn admissible<E>(&self, state: &RunState, check: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+        once(&self.admissible, state, check)
+    }
+
+    /// Makes the checks that follow from the entry and the state before the window, once for all nodes at this state.
+    ///
+    /// # Errors
+    /// As `check`.
+    pub(super) fn valid<E>(&self, state: &RunState, check: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+        once(&self.valid, state, check)
+    }
+
     pub(super) fn is_sound(&self, place: Place) -> bool {
         self.place.get() == Some(&place)
     }

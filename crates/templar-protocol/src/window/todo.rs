@@ -51,10 +51,8 @@ impl Node {
         }
         let genesis = self.state.genesis();
         let mut outputs = Vec::new();
-        let owner = self.contributor();
-        if owner
-            .is_some_and(|owner| self.open.certified.is_none() && !self.open.contributions.first.contains_key(&owner))
-        {
+        let has_contributed = |owner| self.open.contributions.first.contains_key(&owner);
+        if self.open.certified.is_none() && self.contributor().is_some_and(|owner| !has_contributed(owner)) {
             outputs.push(Output::Train { window: self.state.window() });
         }
         if genesis.validator(&me).is_some() {
@@ -87,12 +85,9 @@ impl Node {
     /// run without such members the node waits for newcomers until the deadline.
     fn inbox_to_sign(&self, me: &PublicKey) -> Option<Output> {
         let open = &self.open;
-        let (spec, window) = (&self.state.genesis().registration, self.state.window());
-        let mut awaited = self.state.members().iter().filter(|member| !member.is_idle(spec, window)).peekable();
-        let has_contributed = |member: &Member| open.contributions.first.contains_key(&member.owner);
-        let all = awaited.peek().is_some() && awaited.all(has_contributed);
-        let signed = open.inboxes.values().any(|inbox| inbox.signer() == *me);
-        if signed || open.certified.is_some() || !(all || open.deadlines.contains(&Phase::Commit)) {
+        let signed = || open.inboxes.values().any(|inbox| inbox.signer() == *me);
+        if open.certified.is_some() || signed() || !(open.deadlines.contains(&Phase::Commit) || self.all_contributed())
+        {
             return None;
         }
         let entries = open.contributions.first.iter();
@@ -101,6 +96,15 @@ impl Node {
         let (run, window) = (self.state.run(), self.state.window());
         let registrations = self.registrations_to_name();
         Some(Output::Sign(Unsigned::Inbox(Inbox { run, window, validator: *me, contributions, registrations })))
+    }
+
+    /// Whether the contribution of every member that is not idle is here, and there is such a member.
+    fn all_contributed(&self) -> bool {
+        let (spec, window) = (&self.state.genesis().registration, self.state.window());
+        let awaited = || self.state.members().iter().filter(|member| !member.is_idle(spec, window));
+        let (count, here) = (awaited().count(), &self.open.contributions.first);
+        // It is asked with every entry, so what cannot be is not looked up.
+        (1..=here.len()).contains(&count) && awaited().all(|member: &Member| here.contains_key(&member.owner))
     }
 
     /// The registration of each owner that came first, as many as can matter: see [`Rank::named`].

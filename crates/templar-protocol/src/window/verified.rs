@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use templar_manifest::{
     Contribution, Cut, EnvelopeError, Genesis, Hash, Inbox, Kind, MAX_CONTRADICTIONS, Payload, PublicKey, RecordId,
-    Registration, RevealSet, RunId, Score, Signed, Vote, WindowBody, WindowHeader, WindowIndex, WindowRecord, payload,
+    Registration, RevealSet, RunId, Score, SecretKey, Signed, Vote, WindowBody, WindowHeader, WindowIndex,
+    WindowRecord, payload,
 };
 
 use super::reject::Reject;
@@ -14,15 +15,21 @@ use crate::entry::{Entry, EvidenceEntry, RecordEntry, RevealEntry};
 use crate::run::members::Rank;
 use crate::run::{RunState, Witness, evidence};
 
-/// An entry that decodes and whose signature verifies. Only [`Verified::open`] makes one. Clones share it, so a
-/// process with many nodes checks each signature once and recomputes each score and record once. Nodes that
-/// share entries must have begun with the same state.
+/// An entry that decodes and whose signature verifies. Only [`Verified::open`], [`Verified::of_contribution`] and
+/// [`Unsigned::seal`] make one. Clones share it, so a process with many nodes checks each signature once and
+/// recomputes each score and record once. Nodes that share entries must have begun with the same state.
+///
+/// [`Unsigned::seal`]: crate::Unsigned::seal
 #[derive(Debug, Clone, PartialEq)]
-pub struct Verified {
+pub struct Verified(Arc<CheckedEntry>);
+
+/// What all clones of a verified entry share.
+#[derive(Debug, PartialEq)]
+struct CheckedEntry {
     id: Hash,
-    entry: Arc<Entry>,
-    pub(super) opened: Opened,
-    pub(super) sound: Arc<Sound>,
+    entry: Entry,
+    opened: Opened,
+    sound: Arc<Sound>,
 }
 
 impl Verified {
@@ -31,37 +38,59 @@ impl Verified {
     /// # Errors
     /// [`Reject::Envelope`], [`Reject::Kind`] or [`Reject::Evidence`].
     pub fn open(entry: Entry) -> Result<Self, Reject> {
-        Ok(Self { id: entry.id(), opened: Opened::open(&entry)?, entry: Arc::new(entry), sound: Arc::default() })
+        let opened = Opened::open(&entry)?;
+        Ok(Self::of(entry, opened))
+    }
+
+    /// A contribution that this process signs. It needs no verification.
+    pub fn of_contribution(contribution: Contribution, key: &SecretKey) -> Self {
+        let (signed, envelope) = Signed::seal(contribution, key);
+        Self::of(Entry::Envelope(envelope), Opened::Contribution(signed))
+    }
+
+    /// `opened` must be what [`Opened::open`] makes of `entry`.
+    pub(super) fn of(entry: Entry, opened: Opened) -> Self {
+        Self(Arc::new(CheckedEntry { id: entry.id(), entry, opened, sound: Arc::default() }))
     }
 
     /// The id of the entry.
     pub fn id(&self) -> Hash {
-        self.id
+        self.0.id
     }
 
     /// The entry in the form that travels between nodes.
     pub fn entry(&self) -> &Entry {
-        &self.entry
+        &self.0.entry
     }
 
     /// The key that signed it.
     pub fn signer(&self) -> PublicKey {
-        self.opened.signer()
+        self.opened().signer()
     }
 
     /// The window of the entry.
     pub fn window(&self) -> WindowIndex {
-        self.opened.window()
+        self.opened().window()
     }
 
     /// The run of the entry.
     pub fn run(&self) -> RunId {
-        self.opened.run()
+        self.opened().run()
     }
 
     /// The kind of the statement, such as `vote`, `reveal` or `evidence`.
     pub fn name(&self) -> &'static str {
-        self.opened.name()
+        self.opened().name()
+    }
+
+    /// The content of the entry.
+    pub(super) fn opened(&self) -> &Opened {
+        &self.0.opened
+    }
+
+    /// The results of checks on the entry, for all nodes of this process.
+    pub(super) fn sound(&self) -> &Arc<Sound> {
+        &self.0.sound
     }
 }
 
@@ -75,6 +104,12 @@ pub(super) struct ProposedRecord {
 }
 
 impl ProposedRecord {
+    /// A record whose header this process has signed.
+    pub(super) fn of(header: &Signed<WindowHeader>, body: WindowBody) -> Self {
+        let publisher = Witness { signer: header.signer(), signature: header.signature() };
+        Self { id: header.id().into(), record: Arc::new(WindowRecord { header: *header.payload(), body }), publisher }
+    }
+
     fn open(entry: &RecordEntry) -> Result<Self, Reject> {
         let header: Signed<WindowHeader> = entry.header.open()?;
         let publisher = Witness { signer: header.signer(), signature: header.signature() };

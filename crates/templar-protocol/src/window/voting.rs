@@ -341,7 +341,8 @@ impl Node {
     fn put(&mut self, on: VoteOn, votes: &[(PublicKey, Vote)]) {
         let mut ballot = super::ballot::Ballot::default();
         for (signer, vote) in votes {
-            ballot.insert(vote, *signer, templar_manifest::Signature::from_bytes([0; 64]));
+            let stake = stake::stake_of(self.state.genesis(), [signer]);
+            ballot.insert(vote, *signer, templar_manifest::Signature::from_bytes([0; 64]), stake);
         }
         *self.open.ballot_mut(on) = ballot;
         self.open.deadlines.clear();

@@ -1,7 +1,6 @@
 //! Entries on their way: batches of a log that a peer pulls, and entries that an adversary sends to single members.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use templar_protocol::{Entry, Reject, Verified};
 
@@ -34,21 +33,26 @@ pub(super) fn depends_on_order(reject: &Reject) -> bool {
 impl Simulation {
     /// Lets every peer pull from the nodes whose logs have grown.
     pub(super) fn tell_peers(&mut self) {
-        for who in std::mem::take(&mut self.grown) {
+        let mut grown = std::mem::take(&mut self.grown);
+        for who in grown.drain(..) {
             for place in 0..self.network.out[who].len() {
                 let link = self.network.out[who][place];
                 self.send(link);
             }
         }
+        // Sending does not let a log grow. The memory is used again.
+        self.grown = grown;
     }
 
     /// Sends the next batch over a link, if the log has more entries and the link is neither busy nor broken.
     pub(super) fn send(&mut self, index: usize) {
         let link = &self.network.links[index];
+        if link.is_busy {
+            return;
+        }
         let (from, to, upto) = (link.from, link.to, self.members[link.from].journal.log.end());
         let is_up = |who: usize| self.members[who].machine.is_up;
-        let is_open = is_up(from) && is_up(to) && !self.network.cut_off(from, to);
-        if link.is_busy || !is_open || link.cursor >= upto {
+        if link.cursor >= upto || !is_up(from) || !is_up(to) || self.network.cut_off(from, to) {
             return;
         }
         self.network.links[index].is_busy = true;
@@ -68,7 +72,7 @@ impl Simulation {
         }
         let cursor = std::mem::replace(&mut self.network.links[index].cursor, upto);
         let receiver = &self.members[to];
-        let mut batch: Vec<Arc<NumberedEntry>> = self.members[from]
+        let mut batch: Vec<NumberedEntry> = self.members[from]
             .journal
             .log
             .range(cursor, upto)
@@ -83,7 +87,7 @@ impl Simulation {
             let again = batch.iter().find(|_| self.rng.chance(50_000)).cloned();
             batch.extend(again);
         }
-        if self.take_all(to, index, &batch) {
+        if !batch.is_empty() && self.take_all(to, index, batch) {
             // One question after the whole batch is enough, because the answer follows from the state alone.
             let wanted = self.members[to].node.todo();
             self.carry(to, wanted);
@@ -93,13 +97,13 @@ impl Simulation {
 
     /// Gives a node the entries of a peer's log; returns whether it accepted any. It is a violation if it
     /// refuses for good an entry that an honest peer accepted.
-    fn take_all(&mut self, to: usize, link: usize, batch: &[Arc<NumberedEntry>]) -> bool {
+    fn take_all(&mut self, to: usize, link: usize, batch: Vec<NumberedEntry>) -> bool {
         let from = self.network.links[link].from;
         let mut took = false;
-        let mut queue: VecDeque<Arc<NumberedEntry>> = batch.iter().cloned().collect();
+        let mut queue = VecDeque::from(batch);
         while let Some(carried) = queue.pop_front() {
             let window = self.members[to].window();
-            match self.submit_of_many(to, carried.input()) {
+            match self.submit_of_many(to, &carried) {
                 Ok(()) => {
                     self.members[to].journal.seen.insert(carried.number);
                     took = true;
@@ -147,7 +151,7 @@ impl Simulation {
     }
 
     /// Gives a node an entry that its author sent to this node alone.
-    pub(super) fn take_direct(&mut self, to: usize, carried: &Arc<NumberedEntry>) {
+    pub(super) fn take_direct(&mut self, to: usize, carried: &NumberedEntry) {
         match self.submit(to, carried.input()) {
             Ok(outputs) => {
                 self.members[to].journal.seen.insert(carried.number);
@@ -161,7 +165,7 @@ impl Simulation {
     ///
     /// # Panics
     /// If the signature is wrong: members sign what they send with their own keys.
-    pub(super) fn verified(&mut self, entry: Entry) -> Arc<NumberedEntry> {
+    pub(super) fn verified(&mut self, entry: Entry) -> NumberedEntry {
         let verified = Verified::open(entry).expect("a member signs with its own key");
         self.entries.number(&verified)
     }

@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use templar_manifest::{Hash, Inbox, InboxId, Outcome, PublicKey, Reveal, Verdict, VoteOn, WindowIndex, payload};
-use templar_protocol::{Dispute, Entry, Input, Output, Reject, RevealEntry, Unsigned};
+use templar_protocol::{Dispute, Entry, Input, Output, Reject, RevealEntry, Unsigned, Verified};
 
 use super::Simulation;
 use super::delivery::depends_on_order;
 use super::queue::{SimEvent, Work};
 use crate::checks::Cast;
 use crate::config::Faults;
+use crate::journal::NumberedEntry;
 use crate::member::WorkKey;
 use crate::rng::ONE_PPM;
 use crate::settings::COMMIT_MS;
@@ -31,6 +32,9 @@ const LATE_MS: u64 = 400;
 /// The probability, under heavy faults, that a validator crashes between a vote and its sending.
 const CRASH_IN_VOTE_PPM: u64 = 10_000;
 
+/// Of the entries that members sign, one in so many is also decoded and verified as others would do it.
+const REOPENED_EVERY: u64 = 64;
+
 /// The seed never changes, whoever releases values late.
 const JUDGED_ONCE: &str = "a validator judges a window once";
 
@@ -43,26 +47,27 @@ impl Simulation {
     pub(super) fn submit(&mut self, who: usize, input: Input) -> Result<Vec<Output>, Reject> {
         self.inputs += 1;
         let outputs = self.members[who].node.step(input)?;
-        Ok(self.heard(who, outputs))
+        Ok(self.heard(who, outputs, None))
     }
 
-    /// Like [`Self::submit`] for one of many inputs: it saves the question what is to be done, which is asked
-    /// once after the last input.
-    pub(super) fn submit_of_many(&mut self, who: usize, input: Input) -> Result<(), Reject> {
+    /// Like [`Self::submit`] for one of many entries: it saves the question what is to be done, which is asked
+    /// once after the last one.
+    pub(super) fn submit_of_many(&mut self, who: usize, carried: &NumberedEntry) -> Result<(), Reject> {
         self.inputs += 1;
-        let outputs = self.members[who].node.take(input)?;
-        self.heard(who, outputs);
+        let outputs = self.members[who].node.take(carried.input())?;
+        self.heard(who, outputs, Some(carried));
         Ok(())
     }
 
     /// Handles the outputs that need no work: accepted entries, closed windows, and what was found out about others.
-    /// Returns the rest.
-    fn heard(&mut self, who: usize, outputs: Vec<Output>) -> Vec<Output> {
+    /// Returns the rest. `submitted` is the entry that the node was given, if it was one.
+    fn heard(&mut self, who: usize, outputs: Vec<Output>, submitted: Option<&NumberedEntry>) -> Vec<Output> {
         let mut wanted = Vec::new();
         for output in outputs {
             match output {
                 Output::Accepted { entry, .. } => {
-                    let carried = self.entries.number(&entry);
+                    let submitted = submitted.filter(|submitted| submitted.entry.id() == entry.id());
+                    let carried = submitted.cloned().unwrap_or_else(|| self.entries.number(&entry));
                     self.members[who].journal.accept(carried);
                     if !self.grown.contains(&who) {
                         self.grown.push(who);
@@ -118,8 +123,8 @@ impl Simulation {
             None => {}
         }
         let is_vote = matches!(document, Unsigned::Vote(_));
-        let entry = document.sign(&self.members[who].key);
-        let outputs = self.own(who, entry);
+        let entry = document.seal(&self.members[who].key);
+        let outputs = self.own(who, &entry);
         if is_vote
             && self.config.faults == Faults::Heavy
             && self.liveness.broken == 0
@@ -216,12 +221,19 @@ impl Simulation {
             }
             return None;
         }
-        self.own(who, reveal(value))
+        let entry = Verified::open(reveal(value)).expect("a value opens without a signature");
+        self.own(who, &entry)
     }
 
     /// Gives a member's own entry to its own node, from which the peers pull it. `None`: the node refused it.
-    pub(super) fn own(&mut self, who: usize, entry: Entry) -> Option<Vec<Output>> {
-        let carried = self.verified(entry);
+    pub(super) fn own(&mut self, who: usize, entry: &Verified) -> Option<Vec<Output>> {
+        let carried = self.entries.number(entry);
+        if carried.number.is_multiple_of(REOPENED_EVERY) {
+            let again = Verified::open(entry.entry().clone()).ok();
+            if again.as_ref() != Some(entry) {
+                self.violated("what a member signs is what others open", who, entry.name().to_owned());
+            }
+        }
         match self.submit(who, carried.input()) {
             Ok(outputs) => Some(outputs),
             Err(reject) => {
@@ -264,7 +276,7 @@ impl Simulation {
                     self.violated(JUDGED_ONCE, who, format!("{judgings} judgings of window {window}"));
                 }
                 let after_ms = self.time(who, JUDGE_WORK_MS);
-                self.begin(who, after_ms, Work::Judge { plan: Box::new(plan), since_ms: self.queue.now_ms() });
+                self.begin(who, after_ms, Work::Judge { plan, since_ms: self.queue.now_ms() });
             }
             Output::Confirm { window, subject, task, .. } if !silent => {
                 if !member.under_way.insert((window, WorkKey::Confirm(subject))) {
@@ -326,7 +338,7 @@ impl Simulation {
     /// Schedules the end of a member's work, which a crash before it cancels.
     pub(super) fn begin(&mut self, who: usize, after_ms: u64, work: Work) {
         let life = self.members[who].machine.life;
-        self.queue.schedule(after_ms, SimEvent::Work { who, life, work });
+        self.queue.schedule(after_ms, SimEvent::Work { who, life, work: Box::new(work) });
     }
 
     /// Writes down what an honest member found out about another. It is a violation to find fault with an honest one,

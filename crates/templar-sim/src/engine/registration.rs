@@ -99,7 +99,8 @@ impl Simulation {
                     proof_of_work(&state, &anchor, &key)
                 };
                 let entry = registration(&state, &anchor, &key, payment);
-                if let Some(outputs) = self.own(who, entry) {
+                let entry = self.verified(entry).entry;
+                if let Some(outputs) = self.own(who, &entry) {
                     self.carry(who, outputs);
                 }
             }

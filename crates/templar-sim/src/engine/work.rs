@@ -1,12 +1,13 @@
 //! The work of members, when it is due: train and send, judge, settle a disputed replay, compute the outer step.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use templar_audit::InputError;
 use templar_manifest::{
     Contest, Contribution, ContributionId, PublicKey, ScoreEntry, SecretKey, Signed, Verdict, WindowIndex,
 };
-use templar_protocol::{Entry, Input, JudgePlan, Measured, Reject, ReplayTask, Tried};
+use templar_protocol::{Input, JudgePlan, Measured, Reject, ReplayTask, Tried, Verified};
 
 use super::Simulation;
 use super::queue::Work;
@@ -149,16 +150,16 @@ impl Simulation {
             Err(error) => return self.violated(COMPUTED, who, error.to_string()),
         };
         for sent in made {
-            let entry = Entry::Envelope(Signed::sign(sent.contribution, key).envelope());
+            let entry = Verified::of_contribution(sent.contribution, key);
             match sent.audience {
-                Audience::All => match self.own(who, entry.clone()) {
+                Audience::All => match self.own(who, &entry) {
                     Some(outputs) => self.carry(who, outputs),
                     // Its own node refuses it; a cheat with a changed node would send it all the same.
-                    None => self.send_to_all(who, &entry),
+                    None => self.send_to_all(who, entry.entry()),
                 },
                 Audience::Half => {
                     for to in (0..self.members.len()).filter(|to| *to != who && to % 2 == 1) {
-                        self.send_directly(to, entry.clone());
+                        self.send_directly(to, entry.entry().clone());
                     }
                 }
             }
@@ -167,7 +168,7 @@ impl Simulation {
 
     /// Judges a window: fetches the blobs, measures and replays, and gives the node what its strategy makes of
     /// the result.
-    fn judge(&mut self, who: usize, plan: Box<JudgePlan>, since_ms: u64) {
+    fn judge(&mut self, who: usize, plan: Arc<JudgePlan>, since_ms: u64) {
         let window = plan.window;
         if self.members[who].window() != window {
             return;
