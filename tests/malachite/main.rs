@@ -86,7 +86,7 @@ fn main() -> ExitCode {
         }
     }
     println!("random courses\n{counts}\n");
-    let depth = number("DEPTH", 4) as usize;
+    let depth = number("DEPTH", 3) as usize;
     for scope in
         [Scope { attempts: 1, depth: depth + 2, has_liar: false }, Scope { attempts: 2, depth, has_liar: true }]
     {
