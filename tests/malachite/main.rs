@@ -30,6 +30,8 @@
 //! * *A refusal waits.* A proposal that the lock forbids gets no vote before the time is up, and then the newest polka's
 //!   value gets it. Malachite prevotes nil at once. Whether the lock forbids it is asked of a copy of the driver.
 //! * *No time is waited for in vain.* A step or round ends as soon as no value can win it any more.
+//!   If a validator that has voted in the round votes a second time, a value may win after all. The round is taken up
+//!   again by those who have not voted in a later one, and Malachite knows no way back.
 //! * *Votes in later attempts count together.* More than a third in an attempt or later ones joins it. Malachite counts
 //!   each round by itself.
 //! * *Both votes count* of a validator that gave two in one step, as in the paper, so a journal gives the same in any
@@ -84,7 +86,7 @@ fn main() -> ExitCode {
         }
     }
     println!("random courses\n{counts}\n");
-    let depth = number("DEPTH", 4) as usize;
+    let depth = number("DEPTH", 3) as usize;
     for scope in
         [Scope { attempts: 1, depth: depth + 2, has_liar: false }, Scope { attempts: 2, depth, has_liar: true }]
     {

@@ -52,6 +52,8 @@ pub(crate) struct Twin {
     timers: BTreeSet<(u32, TimerKind)>,
     refused: BTreeSet<(u32, Hash)>,
     decided: Option<(u32, Hash)>,
+    /// The latest attempt in which the validator has voted.
+    voted_in: u32,
     /// How often the validator has reported two votes of another one.
     reported: BTreeMap<PublicKey, usize>,
 }
@@ -89,6 +91,7 @@ impl Clone for Twin {
             timers: self.timers.clone(),
             refused: self.refused.clone(),
             decided: self.decided,
+            voted_in: self.voted_in,
             reported: self.reported.clone(),
         }
     }
@@ -120,6 +123,7 @@ impl Twin {
             timers: BTreeSet::new(),
             refused: BTreeSet::new(),
             decided: None,
+            voted_in: 0,
             reported: BTreeMap::new(),
         }
     }
@@ -250,6 +254,7 @@ impl Twin {
             }
             return Err(format!("the validator votes {}, Malachite {expected:?}", described(vote)));
         }
+        self.voted_in = self.voted_in.max(vote.attempt);
         self.tally.add(self.me, vote.attempt, vote.step, vote.value);
         self.told_vote(self.me, vote)
     }
@@ -322,7 +327,7 @@ impl Twin {
         }
         let driver = self.driver.as_ref().ok_or("the driver has not begun")?;
         let at = driver.round().as_u32().ok_or("the driver is in no round")?;
-        if self.moves_on(at, counts)? || self.shows_second_votes(at, counts)? {
+        if self.goes_back(at, counts) || self.moves_on(at, counts)? || self.shows_second_votes(at, counts)? {
             return Ok(true);
         }
         let driver = self.driver.as_ref().ok_or("the driver has not begun")?;
@@ -383,6 +388,34 @@ impl Twin {
             Some(decided) if decided == (attempt, value) => Ok(false),
             other => Err(format!("the votes decide {value} in {attempt}, Malachite {other:?}")),
         }
+    }
+
+    /// A round ended early, since no value could win it. If then a validator that has voted in it votes once more, a value
+    /// may win after all, and a validator that has not voted in a later round is in that one again. Malachite knows no way
+    /// back, so another driver is told the same without the end of the round.
+    fn goes_back(&mut self, at: u32, counts: &mut Counts) -> bool {
+        let mut attempt = self.voted_in.max(self.tally.joined());
+        while self.tally.is_full(attempt, VoteStep::Precommit)
+            && (self.tally.is_split(attempt, VoteStep::Precommit) || self.late.contains(&(attempt, VoteWait::Next)))
+        {
+            attempt += 1;
+        }
+        if attempt >= at {
+            return false;
+        }
+        counts.explain("a round taken up again, because a second vote lets a value win after all");
+        self.inputs.retain(|input| match input {
+            Input::NewRound(_, round, _) => round.as_u32() <= Some(attempt),
+            Input::Proposal(proposal, _) => proposal.round.as_u32() <= Some(attempt),
+            Input::TimeoutElapsed(timeout) => {
+                timeout.round.as_u32() < Some(attempt) || timeout.kind != TimeoutKind::Precommit
+            }
+            _ => true,
+        });
+        self.driver = Some(self.again());
+        self.proposed.retain(|(of, _)| *of <= attempt);
+        self.ended = attempt;
+        true
     }
 
     /// Ends the round, or joins others in a later one.

@@ -64,8 +64,11 @@
 //!
 //! # Why no library
 //!
-//! Malachite's core (`arc-malachitebft-core-consensus` 0.8) implements the same paper and was tried beside this
-//! module. The ballot stays our own, for these reasons:
+//! *Verdict: keep our own ballot.* Malachite's core (`arc-malachitebft-core-driver` 0.8) implements the same paper.
+//! `.ci/long malachite` plays the journals of validators through it (`tests/malachite`). In 1,500 random courses of 4 and
+//! 7 validators with 58,720 votes and 23,988 decisions it voted, decided and waited as this module does, apart from the
+//! differences by design that the test names, and found the same contradictions. So both follow the paper, and these
+//! reasons decide:
 //!
 //! * A vote here is an entry of the journal, and so of the log that peers pull. The library brings a log of its own,
 //!   which would be a second truth about which votes were given.
@@ -146,7 +149,8 @@ impl Round {
         more_than_two_thirds(self.stake, genesis.total_stake())
     }
 
-    /// Whether no value can win any more, however the others vote.
+    /// Whether no value can win any more, however the others vote. A validator that has voted and votes again may still
+    /// make one win.
     fn is_split(&self, genesis: &Genesis) -> bool {
         let total = genesis.total_stake();
         let left = total - self.stake;
