@@ -73,6 +73,7 @@ struct Sequence<'a> {
 
 /// Sequences that begin alike.
 struct Alike<'a> {
+    /// Tokens of their beginning; of a sequence that is alone it says nothing.
     beginning: usize,
     sequences: Vec<Sequence<'a>>,
 }
@@ -81,7 +82,7 @@ struct Alike<'a> {
 pub(crate) fn batches(requests: &[Request]) -> Vec<Batch> {
     let (mut alone, mut all) = (Vec::new(), Vec::new());
     for mut alike in groups(sequences(requests)) {
-        if alike.sequences.len() == 1 || alike.beginning < SHORTEST_BEGINNING {
+        if alike.sequences.len() == 1 {
             alone.append(&mut alike.sequences);
         } else {
             all.push(alike);
@@ -121,23 +122,42 @@ fn sequences(requests: &[Request]) -> Vec<Sequence<'_>> {
     sequences
 }
 
-/// Divides ordered sequences into neighbours that share so much that computing it once pays.
+/// Divides ordered sequences into groups of neighbours whose beginnings are computed once, so that many tokens are
+/// spared.
+///
+/// Neighbours come together from those that share most down to those that share least, where one group of them spares
+/// more than the groups that they are in already. So a few words before the questions of all subjects do not
+/// take the place of the examples of each.
 fn groups(sequences: Vec<Sequence<'_>>) -> Vec<Alike<'_>> {
-    let mut groups: Vec<Alike<'_>> = Vec::new();
-    for sequence in sequences {
-        if let Some(group) = groups.last_mut() {
-            let last = group.sequences[group.sequences.len() - 1].given;
-            let alike = last.iter().zip(sequence.given).take_while(|(one, other)| one == other).count();
-            let shared = group.beginning.min(alike).min(sequence.first_row);
-            // Without this sequence the group may share more; with it, its beginning is computed once less.
-            let longer = (group.beginning - shared) * (group.sequences.len() - 1);
-            if longer < shared {
-                group.beginning = shared;
-                group.sequences.push(sequence);
-                continue;
-            }
+    let shared = |pair: &[Sequence<'_>]| {
+        let alike = pair[0].given.iter().zip(pair[1].given).take_while(|(one, other)| one == other).count();
+        alike.min(pair[0].first_row).min(pair[1].first_row)
+    };
+    let links: Vec<usize> = sequences.windows(2).map(shared).collect();
+    let mut order: Vec<usize> = (0..links.len()).filter(|&link| links[link] >= SHORTEST_BEGINNING).collect();
+    order.sort_by_key(|&link| std::cmp::Reverse(links[link]));
+    // Neighbours that have met: the last of them by the first, the first by the last, and what their groups spare.
+    let mut last: Vec<usize> = (0..sequences.len()).collect();
+    let (mut first, mut spared) = (last.clone(), vec![0; sequences.len()]);
+    let mut is_joined = vec![false; links.len()];
+    for link in order {
+        let (from, to) = (first[link], last[link + 1]);
+        let (together, apart) = (links[link] * (to - from), spared[from] + spared[link + 1]);
+        if together > apart {
+            is_joined[from..to].fill(true);
         }
-        groups.push(Alike { beginning: sequence.first_row.min(sequence.given.len()), sequences: vec![sequence] });
+        spared[from] = together.max(apart);
+        (last[from], first[to]) = (to, from);
+    }
+    let mut groups: Vec<Alike<'_>> = Vec::new();
+    for (number, sequence) in sequences.into_iter().enumerate() {
+        match groups.last_mut() {
+            Some(group) if is_joined[number - 1] => {
+                group.beginning = group.beginning.min(links[number - 1]);
+                group.sequences.push(sequence);
+            }
+            _ => groups.push(Alike { beginning: usize::MAX, sequences: vec![sequence] }),
+        }
     }
     groups
 }
@@ -263,6 +283,33 @@ mod tests {
         assert_eq!(requests, &[(3, 1), (1, 1), (2, 1), (0, 1), (5, 1), (4, 1)]);
         let expected = [(0, 1, 4), (1, 0, 8), (2, 2, 10), (3, 1, 9), (3, 0, 2), (4, 28, 900)];
         assert_eq!(places, &expected.map(place));
+    }
+
+    /// Every prompt of MMLU begins with the same words. A subject of one question among others of several must not make
+    /// these words the beginning of all.
+    #[test]
+    fn a_few_words_that_all_share_do_not_take_the_place_of_examples() {
+        let prompt = |subject: u32, question: u32| {
+            let tokens = [&[7; 20][..], &[100 + subject; 300], &[1000 + question; 30], &[1]].concat();
+            request(&tokens, 1)
+        };
+        let requests: Vec<Request> =
+            (0..12).flat_map(|subject| (0..1 + subject % 4).map(move |question| prompt(subject, question))).collect();
+        let batches = batches(&requests);
+        let mut sizes: Vec<(usize, usize)> = batches
+            .iter()
+            .flat_map(|batch| &batch.groups)
+            .map(|group| (group.beginning.len(), group.ends.len()))
+            .collect();
+        sizes.sort_unstable();
+        // Those of one question are neighbours of none: each is alone.
+        let expected =
+            [(0, 3), (320, 2), (320, 2), (320, 2), (320, 3), (320, 3), (320, 3), (320, 4), (320, 4), (320, 4)];
+        assert_eq!(sizes, expected);
+        // Without longer beginnings the words are worth it.
+        let requests: Vec<Request> = (0..5).map(|subject| prompt(subject, 0)).collect();
+        let batch = &super::batches(&requests)[0];
+        assert_eq!((batch.groups[0].beginning.len(), batch.groups[0].ends.len(), batch.tokens), (20, 5, 20 + 5 * 330));
     }
 
     #[test]
