@@ -18,8 +18,8 @@ const MIN_ROWS: usize = 16;
 /// A token whose likelihood is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asked {
-    /// The place before it: of [`Model::likelihoods`] counted over all sequences, `sequence · length + position`; of
-    /// [`Decoder::likelihoods`](crate::decoder::Decoder::likelihoods) a row of the hidden states.
+    /// The place before it: of [`Model::likelihoods`] counted over all sequences, `sequence · length + position`; of a
+    /// decoder a row of its hidden states.
     pub row: u32,
     /// The token.
     pub token: u32,

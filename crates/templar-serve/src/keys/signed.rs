@@ -3,16 +3,16 @@
 //! The issuer signs what a key may use and until when. The server knows the issuer's public key and nothing else, so a
 //! key needs no entry and no restart. A key is issued to a holder, another public key. Who has the holder's secret can
 //! hand the key on, to a third and with no more than it allows; the new key is the old one with a further link, and
-//! each link has its own quotas. So a team divides its key without asking the server. [`SignedKeys`] can refuse a link by its
-//! id, and with it everything that was handed on under it.
+//! each link has its own quotas. So a team divides its key without asking the server. [`SignedKeys`] can refuse a link
+//! by its id, and with it everything that was handed on under it.
 //!
 //! Invariant: a link has one spelling. `rcan` decodes with postcard, which takes longer spellings of a number and bytes
 //! behind the end; both would give a revoked key another id.
 //!
 //! Whether a key has ended is asked of the system's clock, which `rcan` reads itself.
 //!
-//! Clients of OpenAI's interface show a key and sign nothing. So whoever shows a key may use it, and the holder's secret
-//! is needed to hand it on alone.
+//! Clients of OpenAI's interface show a key and sign nothing. So whoever shows a key may use it; only to hand it on
+//! takes the holder's secret.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
