@@ -7,7 +7,7 @@ use crate::request::Request;
 use crate::scorer::{ScoreError, Scorer};
 
 /// How a saved state begins.
-const MAGIC: &[u8; 16] = b"templar eval 01\n";
+const MAGIC: &[u8; 16] = b"templar eval 02\n";
 /// Bytes of a score in a saved state: the sum, and whether it is greedy.
 const SCORE_BYTES: usize = 9;
 const HASH_BYTES: usize = 32;
@@ -46,7 +46,7 @@ impl Scoring {
 
     /// Tokens that go through the model in all, and that went through it so far.
     pub fn progress(&self) -> (u64, u64) {
-        let tokens = |batches: &[Batch]| batches.iter().map(|batch| batch.tokens.len() as u64).sum();
+        let tokens = |batches: &[Batch]| batches.iter().map(|batch| batch.tokens as u64).sum();
         (tokens(&self.batches), tokens(&self.batches[..self.done]))
     }
 

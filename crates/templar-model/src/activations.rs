@@ -70,23 +70,6 @@ pub(crate) struct LayerActivations {
     pub(crate) up: Buffer,
 }
 
-/// What a forward pass leaves of the beginning of a text for the texts that begin with it: queries, keys and values of
-/// each layer, before the rotary embedding.
-#[derive(Debug, Default)]
-pub struct Beginning {
-    /// Tokens of the beginning.
-    pub(crate) length: usize,
-    /// Queries, keys and values of each layer token by token, `[length, qkv_width]`.
-    pub(crate) layers: Vec<Buffer>,
-}
-
-impl Beginning {
-    /// The number of tokens.
-    pub fn length(&self) -> usize {
-        self.length
-    }
-}
-
 /// Buffers that every layer uses in turn.
 #[derive(Debug, Default)]
 pub(crate) struct Workspace {

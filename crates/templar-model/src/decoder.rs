@@ -1,26 +1,33 @@
-//! The trained architecture for many texts at once, with a cache of keys and values for each text.
+//! The trained architecture for many texts at once, which keeps the keys and values of each text.
 //!
 //! The forward pass computes every row of its products by itself: an element is one chain over the inputs, whatever
 //! other rows there are. So rows of different texts can share one product, and a row that was computed earlier need
-//! not be computed again. [`Decoder::read`] takes the next tokens of some texts and computes these rows alone.
+//! not be computed again. [`Decoder::read`] takes the next tokens of some texts and computes these rows alone. Of the
+//! last layer it computes no more than the keys and values of all rows, and the rows whose states are wanted.
+//!
+//! Texts that begin alike read their beginning once: [`TextCache::share`] and [`TextCache::prefix`] copy nothing.
 //!
 //! The result is that of [`Model::logits`](crate::Model::logits), bit for bit, for whatever division into calls, and
 //! beside whatever other texts. One reservation: the whole pass goes on with terms `0 · v` up to the end of a block of
 //! 64 rows. Such a term can change the sign of a zero, after an underflow, in one element of a context.
 //!
-//! It computes on the CPU, with the kernels of `templar-numerics`.
+//! It computes on the CPU, with the kernels of `templar-numerics`. Texts that are served and texts that are evaluated
+//! both go through it.
+
+mod attention;
+mod cache;
 
 use std::ops::Range;
 
-use rayon::prelude::*;
+use templar_device::Cpu;
 use templar_manifest::{ModelSpec, TensorSpec};
 use templar_numerics::{Kernels, Mat, MatMut, Op, RotaryTables};
 
 use crate::generate::GenerateError;
 use crate::layout::{LayerRanges, Layout, MAX_SEQUENCE};
-
-/// Rows of queries that the whole pass scores together.
-const ROW_BLOCK: usize = 64;
+use crate::likelihood::{Asked, Likelihood, by_rows};
+use attention::Looking;
+pub use cache::TextCache;
 
 /// A model that continues texts. It does not change, so threads can share it.
 pub struct Decoder {
@@ -30,19 +37,25 @@ pub struct Decoder {
     kernels: Kernels,
 }
 
-/// The keys and values of the tokens of one text that a [`Decoder`] has read.
-#[derive(Debug, Clone, Default)]
-pub struct TextCache {
-    tokens: usize,
-    /// Layer by layer, and in each the key and value heads in order.
-    heads: Vec<HeadCache>,
-}
-
-/// The keys and values of one head, `[tokens, width]` each.
-#[derive(Debug, Clone, Default)]
-struct HeadCache {
-    keys: Vec<f32>,
-    values: Vec<f32>,
+/// Rooms for the rows of one call, which the layers use in turn: fresh memory for each product costs more than some
+/// products.
+#[derive(Default)]
+struct Rooms {
+    /// The residual stream, `[rows, hidden]`, and the same after attention.
+    stream: Vec<f32>,
+    middle: Vec<f32>,
+    /// The output of a norm, `[rows, hidden]`, and the inverse root mean squares, `[rows]`.
+    normed: Vec<f32>,
+    inv_rms: Vec<f32>,
+    /// Keys and values, `[rows, 2 kv_heads, width]`.
+    kept: Vec<f32>,
+    /// Queries and contexts, `[rows, query_width]`.
+    queries: Vec<f32>,
+    context: Vec<f32>,
+    /// The gate, what it multiplies, and `silu(gate) · up`, `[rows, ffn]`.
+    gate: Vec<f32>,
+    up: Vec<f32>,
+    gated: Vec<f32>,
 }
 
 /// Further tokens of a text.
@@ -52,25 +65,14 @@ pub struct Reading<'a> {
     pub cache: &'a mut TextCache,
     /// The tokens that come next.
     pub tokens: &'a [u32],
+    /// How many hidden states are wanted: those after so many tokens at the end.
+    pub wanted: usize,
 }
 
-impl TextCache {
-    /// The number of tokens that have been read.
-    pub fn len(&self) -> usize {
-        self.tokens
-    }
-
-    /// Whether no token has been read.
-    pub fn is_empty(&self) -> bool {
-        self.tokens == 0
-    }
-
-    /// The cache of the first `tokens` tokens, for another text that begins with them.
-    pub fn prefix(&self, tokens: usize) -> Self {
-        let tokens = tokens.min(self.tokens);
-        let part = |all: &[f32]| all[..all.len().checked_div(self.tokens).unwrap_or(0) * tokens].to_vec();
-        let head = |head: &HeadCache| HeadCache { keys: part(&head.keys), values: part(&head.values) };
-        Self { tokens, heads: self.heads.iter().map(head).collect() }
+impl Reading<'_> {
+    /// How many of its rows leave the last layer.
+    fn wanted(&self) -> usize {
+        self.wanted.min(self.tokens.len())
     }
 }
 
@@ -88,7 +90,9 @@ impl Decoder {
         }
         let (positions, theta) = (layout.sequence_length, f64::from(spec.rope_theta));
         let tables = RotaryTables::new(positions, layout.head_width, theta, layout.rotary_scaling);
-        Ok(Self { layout, params, tables, kernels: Kernels::best() })
+        // The instruction set that this process was told to use. All have the same bits.
+        let kernels = Kernels::with_isa(Cpu::default().isa()).unwrap_or_default();
+        Ok(Self { layout, params, tables, kernels })
     }
 
     /// Rows of the embedding.
@@ -106,8 +110,8 @@ impl Decoder {
         &self.layout.tensors
     }
 
-    /// Reads further tokens of some texts. Returns the hidden states after each token, which [`Decoder::logits`]
-    /// takes, `[tokens of all texts, hidden]`.
+    /// Reads further tokens of some texts. Returns the wanted hidden states, text by text, which [`Decoder::logits`]
+    /// takes: `[wanted of all texts, hidden]`.
     ///
     /// # Errors
     /// A text that becomes too long, or a token outside the vocabulary. Then no cache has changed.
@@ -115,29 +119,50 @@ impl Decoder {
         texts.iter().try_for_each(|text| self.check(text))?;
         let layout = &self.layout;
         let ids: Vec<u32> = texts.iter().flat_map(|text| text.tokens).copied().collect();
-        let rows = ids.len();
-        let mut stream = vec![0.0; rows * layout.hidden];
-        if rows == 0 {
-            return Ok(stream);
+        if ids.is_empty() {
+            return Ok(Vec::new());
         }
-        for text in texts.iter_mut().filter(|text| text.cache.is_empty()) {
-            text.cache.heads = vec![HeadCache::default(); layout.layers.len() * layout.kv_heads];
+        for text in texts.iter_mut().filter(|text| text.cache.own.is_empty()) {
+            text.cache.own.resize_with(layout.layers.len() * layout.kv_heads, Default::default);
         }
-        self.kernels.embedding(self.weight(&layout.embedding), &ids, &mut stream);
+        let mut rooms = Rooms { stream: vec![0.0; ids.len() * layout.hidden], ..Rooms::default() };
+        self.kernels.embedding(self.weight(&layout.embedding), &ids, &mut rooms.stream);
         for (index, ranges) in layout.layers.iter().enumerate() {
-            let middle = self.attend(index, ranges, texts, &stream, rows);
-            stream = self.feed_forward(ranges, &middle, rows);
+            self.layer(index, ranges, texts, &mut rooms);
         }
         for text in texts {
-            text.cache.tokens += text.tokens.len();
+            text.cache.own_tokens += text.tokens.len();
         }
-        Ok(self.norm(&stream, &layout.final_norm, rows))
+        let Rooms { stream, mut normed, mut inv_rms, .. } = rooms;
+        self.norm(&stream, &layout.final_norm, &mut normed, &mut inv_rms);
+        Ok(normed)
     }
 
     /// The scores of the next token from hidden states `[rows, hidden]`: `[rows, vocab]`.
     pub fn logits(&self, states: &[f32]) -> Vec<f32> {
-        let rows = states.len() / self.layout.hidden;
-        if rows == 0 { Vec::new() } else { self.project(states, &self.layout.output, rows) }
+        let mut logits = Vec::new();
+        self.product(states, &self.layout.output, self.layout.hidden, &mut logits);
+        logits
+    }
+
+    /// The likelihoods of the tokens that are `asked` about, in their order. A row is one of the hidden states
+    /// `[rows, hidden]`.
+    ///
+    /// # Errors
+    /// A token outside the vocabulary.
+    ///
+    /// # Panics
+    /// A row is none of the states.
+    pub fn likelihoods(&self, states: &[f32], asked: &[Asked]) -> Result<Vec<Likelihood>, GenerateError> {
+        let (hidden, vocab_size) = (self.layout.hidden, self.layout.vocab);
+        if let Some(asked) = asked.iter().find(|asked| asked.token as usize >= vocab_size) {
+            return Err(GenerateError::Token { token: asked.token, vocab_size });
+        }
+        by_rows(asked, vocab_size, |rows| {
+            let states: Vec<f32> =
+                rows.iter().flat_map(|&row| &states[row as usize * hidden..][..hidden]).copied().collect();
+            Ok(self.logits(&states))
+        })
     }
 
     /// The width of a hidden state.
@@ -146,7 +171,7 @@ impl Decoder {
     }
 
     fn check(&self, text: &Reading<'_>) -> Result<(), GenerateError> {
-        let (found, positions) = (text.cache.tokens + text.tokens.len(), self.positions());
+        let (found, positions) = (text.cache.len() + text.tokens.len(), self.positions());
         if found > positions {
             return Err(GenerateError::PromptTooLong { found, positions });
         }
@@ -160,144 +185,116 @@ impl Decoder {
         &self.params[place.start as usize..place.end as usize]
     }
 
-    /// `x Wᵀ` for `x [rows, inputs]`.
-    fn project(&self, x: &[f32], weight: &Range<u64>, rows: usize) -> Vec<f32> {
-        let (weight, inputs) = (self.weight(weight), x.len() / rows);
-        let outputs = weight.len() / inputs;
-        let mut y = vec![0.0; rows * outputs];
+    /// `y = x Wᵀ` for `x [rows, inputs]`.
+    fn product(&self, x: &[f32], weight: &Range<u64>, inputs: usize, y: &mut Vec<f32>) {
+        let weight = self.weight(weight);
+        let (rows, outputs) = (x.len() / inputs, weight.len() / inputs);
+        y.resize(rows * outputs, 0.0);
         let (x, weight) = (Mat::new(x, rows, inputs), Mat::new(weight, outputs, inputs));
-        self.kernels.gemm(x, Op::N, weight, Op::T, MatMut::new(&mut y, rows, outputs), false);
-        y
+        self.kernels.gemm(x, Op::N, weight, Op::T, MatMut::new(y, rows, outputs), false);
     }
 
-    fn norm(&self, x: &[f32], weight: &Range<u64>, rows: usize) -> Vec<f32> {
-        let (mut normed, mut inv_rms) = (vec![0.0; x.len()], vec![0.0; rows]);
-        self.kernels.rms_norm(x, self.weight(weight), self.layout.norm_eps, &mut normed, &mut inv_rms);
-        normed
+    fn norm(&self, x: &[f32], weight: &Range<u64>, normed: &mut Vec<f32>, inv_rms: &mut Vec<f32>) {
+        normed.resize(x.len(), 0.0);
+        inv_rms.resize(x.len() / self.layout.hidden, 0.0);
+        self.kernels.rms_norm(x, self.weight(weight), self.layout.norm_eps, normed, inv_rms);
     }
 
-    /// `attention(norm(stream)) + stream`; the keys and values of the new tokens join the caches.
-    fn attend(
-        &self,
-        layer: usize,
-        ranges: &LayerRanges,
-        texts: &mut [Reading<'_>],
-        stream: &[f32],
-        rows: usize,
-    ) -> Vec<f32> {
+    /// A layer, from stream to stream. The keys and values of all tokens join the caches; of the last layer the wanted
+    /// rows alone come out.
+    fn layer(&self, index: usize, ranges: &LayerRanges, texts: &mut [Reading<'_>], rooms: &mut Rooms) {
         let layout = &self.layout;
-        let normed = self.norm(stream, &ranges.attention_norm, rows);
-        let qkv = self.project(&normed, &ranges.qkv, rows);
-        let first_head = layer * layout.kv_heads;
-        let mut rest = &qkv[..];
-        let mut turned = Vec::with_capacity(texts.len());
-        for text in texts.iter_mut() {
-            let (own, others) = rest.split_at(text.tokens.len() * layout.qkv_width());
-            let heads = &mut text.cache.heads[first_head..first_head + layout.kv_heads];
-            turned.push(self.turn(own, text.cache.tokens, text.tokens.len(), heads));
+        let (hidden, query_width) = (layout.hidden, layout.query_width());
+        let is_last = index + 1 == layout.layers.len();
+        self.norm(&rooms.stream, &ranges.attention_norm, &mut rooms.normed, &mut rooms.inv_rms);
+        let queries = ranges.qkv.start..ranges.qkv.start + (query_width * hidden) as u64;
+        self.product(&rooms.normed, &(queries.end..ranges.qkv.end), hidden, &mut rooms.kept);
+        self.keep(index, texts, &rooms.kept);
+        let rows = |text: &Reading<'_>| if is_last { text.wanted() } else { text.tokens.len() };
+        if is_last {
+            retain_wanted(texts, hidden, &mut rooms.normed);
+            retain_wanted(texts, hidden, &mut rooms.stream);
+        }
+        if rooms.stream.is_empty() {
+            return;
+        }
+        self.product(&rooms.normed, &queries, hidden, &mut rooms.queries);
+        self.turn(texts, rows, &mut rooms.queries);
+        let first_head = index * layout.kv_heads;
+        let mut rest = &rooms.queries[..];
+        let looking = texts.iter().filter(|text| rows(text) > 0).map(|text| {
+            let (own, others) = rest.split_at(rows(text) * query_width);
             rest = others;
-        }
-        let texts: Vec<(&[f32], &[HeadCache], usize)> = turned
-            .iter()
-            .zip(texts.iter())
-            .map(|(queries, text)| {
-                let heads = &text.cache.heads[first_head..first_head + layout.kv_heads];
-                (&queries[..], heads, text.cache.tokens)
-            })
-            .collect();
-        let context = self.contexts(&texts, rows);
-        let mut middle = self.project(&context, &ranges.attention_out, rows);
-        self.kernels.add_in_place(&mut middle, stream);
-        middle
+            let before = text.cache.own_tokens + text.tokens.len() - rows(text);
+            let heads = &text.cache.own[first_head..first_head + layout.kv_heads];
+            Looking { queries: own, beginning: text.cache.beginning.as_ref(), own: heads, before }
+        });
+        let looking: Vec<Looking<'_>> = looking.collect();
+        attention::contexts(self.kernels, layout, first_head, &looking, &mut rooms.context);
+        self.product(&rooms.context, &ranges.attention_out, query_width, &mut rooms.middle);
+        self.kernels.add_in_place(&mut rooms.middle, &rooms.stream);
+        self.feed_forward(ranges, rooms);
     }
 
-    /// Turns the queries and keys of `rows` tokens from `position` on, and appends keys and values to the heads.
-    /// Returns the queries, scaled, `[rows, query_width]`.
-    fn turn(&self, qkv: &[f32], position: usize, rows: usize, heads: &mut [HeadCache]) -> Vec<f32> {
-        let Layout { heads: count, kv_heads, head_width: width, .. } = self.layout;
-        let (query_width, key_width) = (count * width, kv_heads * width);
-        let columns = |range: Range<usize>| -> Vec<f32> {
-            qkv.chunks_exact(self.layout.qkv_width()).flat_map(|row| &row[range.clone()]).copied().collect()
-        };
-        let mut queries = columns(0..query_width);
-        let mut keys = columns(query_width..query_width + key_width);
-        let values = columns(query_width + key_width..query_width + 2 * key_width);
-        if rows > 0 {
-            let angles = self.tables.angles();
-            self.kernels.rotary(&mut queries, count, width, angles, position, rows);
-            self.kernels.rotary(&mut keys, kv_heads, width, angles, position, rows);
-            self.kernels.scale_in_place(&mut queries, 1.0 / (width as f32).sqrt());
-        }
-        for (keys, values) in keys.chunks_exact(key_width).zip(values.chunks_exact(key_width)) {
-            for (head, (key, value)) in heads.iter_mut().zip(keys.chunks_exact(width).zip(values.chunks_exact(width))) {
-                head.keys.extend_from_slice(key);
-                head.values.extend_from_slice(value);
+    /// Turns the keys of new tokens, and appends keys and values to the heads of the layer. `rows` is
+    /// `[tokens of all texts, keys and then values]`.
+    fn keep(&self, layer: usize, texts: &mut [Reading<'_>], rows: &[f32]) {
+        let Layout { kv_heads, head_width: width, .. } = self.layout;
+        let mut rest = rows;
+        for text in texts.iter_mut().filter(|text| !text.tokens.is_empty()) {
+            let (position, count) = (text.cache.len(), text.tokens.len());
+            let (own, others) = rest.split_at(count * 2 * kv_heads * width);
+            rest = others;
+            for (index, head) in text.cache.own[layer * kv_heads..][..kv_heads].iter_mut().enumerate() {
+                let first = head.keys.len();
+                head.keys.reserve(count * width);
+                head.values.reserve(count * width);
+                for row in own.chunks_exact(2 * kv_heads * width) {
+                    head.keys.extend_from_slice(&row[index * width..][..width]);
+                    head.values.extend_from_slice(&row[(kv_heads + index) * width..][..width]);
+                }
+                self.kernels.rotary(&mut head.keys[first..], 1, width, self.tables.angles(), position, count);
             }
         }
-        queries
     }
 
-    /// The contexts of all texts, `[rows, query_width]`. A text is its queries, its key and value heads, and the
-    /// number of tokens before its queries.
-    fn contexts(&self, texts: &[(&[f32], &[HeadCache], usize)], rows: usize) -> Vec<f32> {
-        let Layout { heads, kv_heads, head_width: width, .. } = self.layout;
-        let query_width = heads * width;
-        let by_head: Vec<Vec<f32>> = (0..texts.len() * heads)
-            .into_par_iter()
-            .map(|index| {
-                let ((queries, caches, position), head) = (texts[index / heads], index % heads);
-                self.head_context(queries, head, &caches[head / (heads / kv_heads)], position)
-            })
-            .collect();
-        let mut context = Vec::with_capacity(rows * query_width);
-        for (queries, heads_of_text) in texts.iter().map(|text| text.0).zip(by_head.chunks_exact(heads)) {
-            for row in 0..queries.len() / query_width {
-                heads_of_text.iter().for_each(|head| context.extend_from_slice(&head[row * width..(row + 1) * width]));
-            }
-        }
-        context
-    }
-
-    /// The context of one head, `[rows, width]`, block by block as the whole pass takes its rows.
-    fn head_context(&self, queries: &[f32], head: usize, cache: &HeadCache, position: usize) -> Vec<f32> {
+    /// Turns the queries of the last `rows` tokens of each text, and scales them.
+    fn turn(&self, texts: &[Reading<'_>], rows: impl Fn(&Reading<'_>) -> usize, queries: &mut [f32]) {
         let Layout { heads, head_width: width, .. } = self.layout;
-        let stride = heads * width;
-        let end = position + queries.len() / stride;
-        let mut context = vec![0.0; (end - position) * width];
-        let mut first = position;
-        while first < end {
-            let last = end.min((first / ROW_BLOCK + 1) * ROW_BLOCK);
-            let rows = last - first;
-            let own = Mat::strided(&queries[(first - position) * stride + head * width..], rows, width, stride);
-            let keys = Mat::new(&cache.keys[..last * width], last, width);
-            let values = Mat::new(&cache.values[..last * width], last, width);
-            let mut probabilities = vec![0.0; rows * last];
-            let scores = MatMut::new(&mut probabilities, rows, last);
-            self.kernels.gemm_serial(own, Op::N, keys, Op::T, scores, false);
-            for (row, scores) in probabilities.chunks_exact_mut(last).enumerate() {
-                let (seen, unseen) = scores.split_at_mut(first + row + 1);
-                self.kernels.softmax(seen);
-                unseen.fill(0.0);
-            }
-            let probabilities = Mat::new(&probabilities, rows, last);
-            let out = &mut context[(first - position) * width..(last - position) * width];
-            self.kernels.gemm_serial(probabilities, Op::N, values, Op::N, MatMut::new(out, rows, width), false);
-            first = last;
+        let mut rest = &mut *queries;
+        for text in texts.iter().filter(|text| rows(text) > 0) {
+            let (own, others) = rest.split_at_mut(rows(text) * heads * width);
+            rest = others;
+            let position = text.cache.len() + text.tokens.len() - rows(text);
+            self.kernels.rotary(own, heads, width, self.tables.angles(), position, rows(text));
         }
-        context
+        self.kernels.scale_in_place(queries, 1.0 / (width as f32).sqrt());
     }
 
-    /// `down(silu(gate) · up) + middle`, of `norm(middle)`.
-    fn feed_forward(&self, ranges: &LayerRanges, middle: &[f32], rows: usize) -> Vec<f32> {
-        let normed = self.norm(middle, &ranges.ffn_norm, rows);
-        let gate = self.project(&normed, &ranges.gate, rows);
-        let up = self.project(&normed, &ranges.up, rows);
-        let mut gated = vec![0.0; gate.len()];
-        self.kernels.swiglu(&gate, &up, &mut gated);
-        let mut output = self.project(&gated, &ranges.down, rows);
-        self.kernels.add_in_place(&mut output, middle);
-        output
+    /// `stream = down(silu(gate) · up) + middle`, of `norm(middle)`.
+    fn feed_forward(&self, ranges: &LayerRanges, rooms: &mut Rooms) {
+        let Rooms { stream, middle, normed, inv_rms, gate, up, gated, .. } = rooms;
+        let hidden = self.layout.hidden;
+        self.norm(middle, &ranges.ffn_norm, normed, inv_rms);
+        self.product(normed, &ranges.gate, hidden, gate);
+        self.product(normed, &ranges.up, hidden, up);
+        gated.resize(gate.len(), 0.0);
+        self.kernels.swiglu(gate, up, gated);
+        self.product(gated, &ranges.down, self.layout.ffn, stream);
+        self.kernels.add_in_place(stream, middle);
     }
+}
+
+/// Leaves the wanted rows of `x [tokens of all texts, hidden]`.
+fn retain_wanted(texts: &[Reading<'_>], hidden: usize, x: &mut Vec<f32>) {
+    let (mut end, mut kept) = (0, 0);
+    for text in texts {
+        end += text.tokens.len();
+        let first = end - text.wanted();
+        x.copy_within(first * hidden..end * hidden, kept * hidden);
+        kept += text.wanted();
+    }
+    x.truncate(kept * hidden);
 }
 
 impl std::fmt::Debug for Decoder {

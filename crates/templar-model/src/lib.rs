@@ -122,13 +122,13 @@
 //!
 //! # The edge
 //!
-//! [`decoder`] computes the same bits as the forward pass for texts that go on token by token, many at once.
+//! [`decoder`] computes the same bits as the forward pass for many texts at once, which may begin alike and go on token by
+//! token: an evaluation and a server read texts through it.
 //!
 //! [`hf`] reads and writes Hugging Face folders, and [`generate`] lets candle-transformers continue a prompt. Both deal
 //! in tokens and not in text. Nothing that leaves through that edge comes back into training.
 
 mod activations;
-mod after;
 mod backward;
 pub mod decoder;
 mod forward;
@@ -145,7 +145,6 @@ mod optimizer;
 mod pass;
 pub mod sizes;
 
-pub use activations::Beginning;
 pub use layout::{ConfigError, tensors};
 pub use likelihood::{Asked, Likelihood};
 pub use model::{Model, StepError, recompute_by_default};

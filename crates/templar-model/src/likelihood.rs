@@ -2,12 +2,12 @@
 //!
 //! Only the rows that somebody asks about go through the output head. A place does not see the tokens after it, so a
 //! sequence may be filled up at its end to the length of its neighbours, and may be asked about each of its beginnings.
-//! Where many texts begin alike, their [`Beginning`] is computed once. No bit of an answer depends on any of this.
+//! No bit of an answer depends on any of this.
 
 use templar_device::Buffer;
 use templar_numerics::Kernels;
 
-use crate::activations::{BatchShape, Beginning, Keep};
+use crate::activations::{BatchShape, Keep};
 use crate::model::{Model, StepError};
 
 /// Logits held at a time: 16 MiB of them, but at least [`MIN_ROWS`] rows.
@@ -18,7 +18,8 @@ const MIN_ROWS: usize = 16;
 /// A token whose likelihood is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asked {
-    /// The place before it, counted over all sequences: `sequence · length + position`.
+    /// The place before it: of [`Model::likelihoods`] counted over all sequences, `sequence · length + position`; of a
+    /// decoder a row of its hidden states.
     pub row: u32,
     /// The token.
     pub token: u32,
@@ -52,89 +53,69 @@ impl Likelihood {
     }
 }
 
-impl Model {
-    /// Computes the beginning that several texts share, once for all of them.
-    ///
-    /// # Errors
-    /// Ids that do not fit, or a length of 0 or of more than `sequence_length`; a device that fails.
-    pub fn beginning(&mut self, params: &Buffer, tokens: &[u32]) -> Result<Beginning, StepError> {
-        let shape = self.check_likelihoods(params, 0, tokens, tokens.len(), &[])?;
-        let mut layers = Vec::new();
-        self.run_after(params, &Beginning::default(), tokens, shape, Some(&mut layers))?;
-        Ok(Beginning { length: tokens.len(), layers })
+/// The likelihoods of the tokens that are asked about, in their order, from the logits of rows: `[rows, vocab]` for the
+/// numbers of some rows. Each row that is asked about is computed once.
+pub(crate) fn by_rows<E>(
+    asked: &[Asked],
+    vocab: usize,
+    mut logits: impl FnMut(&[u32]) -> Result<Vec<f32>, E>,
+) -> Result<Vec<Likelihood>, E> {
+    let mut rows: Vec<u32> = asked.iter().map(|asked| asked.row).collect();
+    rows.sort_unstable();
+    rows.dedup();
+    // The places in `asked`, by row, so that each row of logits is looked at once.
+    let mut order: Vec<usize> = (0..asked.len()).collect();
+    order.sort_by_key(|&place| asked[place].row);
+    let mut order = order.into_iter().peekable();
+    let mut found = vec![Likelihood { nats: 0.0, is_greedy: false }; asked.len()];
+    for piece in rows.chunks((LOGITS / vocab).max(MIN_ROWS)) {
+        for (row, logits) in piece.iter().zip(logits(piece)?.chunks_exact(vocab)) {
+            while let Some(place) = order.next_if(|&place| asked[place].row == *row) {
+                found[place] = Likelihood::of(logits, asked[place].token);
+            }
+        }
     }
+    Ok(found)
+}
 
-    /// The likelihoods of the tokens that are `asked` about, in their order.
-    ///
-    /// `tokens` is `[sequences, length]`, of any length up to `sequence_length`. With a beginning, every sequence
-    /// follows it and has so many tokens more, and places are still counted over `tokens` alone.
+impl Model {
+    /// The likelihoods of the tokens that are `asked` about, in their order. `tokens` is `[sequences, length]`, of any
+    /// length up to `sequence_length`.
     ///
     /// # Errors
     /// Lengths or ids that do not fit, before any work; logits that are not finite; a device that fails.
     ///
     /// # Panics
-    /// A row is none of the sequences', or the beginning is another model's.
+    /// A row is none of the sequences'.
     pub fn likelihoods(
         &mut self,
         params: &Buffer,
-        beginning: Option<&Beginning>,
         (tokens, length): (&[u32], usize),
         asked: &[Asked],
     ) -> Result<Vec<Likelihood>, StepError> {
-        let before = beginning.map_or(0, Beginning::length);
-        let shape = self.check_likelihoods(params, before, tokens, length, asked)?;
-        match beginning {
-            Some(beginning) => self.run_after(params, beginning, tokens, shape, None)?,
-            None => self.run(params, tokens, shape, Keep::Nothing)?,
-        }
-        self.likelihoods_of_rows(params, length, asked)
-    }
-
-    /// The likelihoods after the last forward pass.
-    fn likelihoods_of_rows(
-        &self,
-        params: &Buffer,
-        length: usize,
-        asked: &[Asked],
-    ) -> Result<Vec<Likelihood>, StepError> {
-        let mut rows: Vec<u32> = asked.iter().map(|asked| asked.row).collect();
-        rows.sort_unstable();
-        rows.dedup();
-        // The places in `asked`, by row, so that each row of logits is looked at once.
-        let mut order: Vec<usize> = (0..asked.len()).collect();
-        order.sort_by_key(|&place| asked[place].row);
-        let mut order = order.into_iter().peekable();
-        let mut found = vec![Likelihood { nats: 0.0, is_greedy: false }; asked.len()];
-        let vocab = self.spec().vocab_size as usize;
-        for piece in rows.chunks((LOGITS / vocab).max(MIN_ROWS)) {
-            let logits = self.logits_of_rows(params, piece)?;
-            for (row, logits) in piece.iter().zip(logits.chunks_exact(vocab)) {
-                while let Some(place) = order.next_if(|&place| asked[place].row == *row) {
-                    let likelihood = Likelihood::of(logits, asked[place].token);
-                    if !likelihood.nats.is_finite() {
-                        let (sequence, position) = (*row as usize / length, *row as usize % length);
-                        return Err(StepError::NonFiniteLoss { sequence, position });
-                    }
-                    found[place] = likelihood;
-                }
+        let shape = self.check_likelihoods(params, tokens, length, asked)?;
+        self.run(params, tokens, shape, Keep::Nothing)?;
+        let found = by_rows(asked, self.spec().vocab_size as usize, |rows| self.logits_of_rows(params, rows))?;
+        match found.iter().zip(asked).find(|(likelihood, _)| !likelihood.nats.is_finite()) {
+            Some((_, Asked { row, .. })) => {
+                let (sequence, position) = (*row as usize / length, *row as usize % length);
+                Err(StepError::NonFiniteLoss { sequence, position })
             }
+            None => Ok(found),
         }
-        Ok(found)
     }
 
     fn check_likelihoods(
         &self,
         params: &Buffer,
-        before: usize,
         tokens: &[u32],
         length: usize,
         asked: &[Asked],
     ) -> Result<BatchShape, StepError> {
         self.check_length("the parameter vector", params.len())?;
         let positions = self.spec().sequence_length as usize;
-        let found = before.saturating_add(length);
-        if length == 0 || found > positions {
-            return Err(StepError::Sequence { found, positions });
+        if length == 0 || length > positions {
+            return Err(StepError::Sequence { found: length, positions });
         }
         if tokens.is_empty() || !tokens.len().is_multiple_of(length) {
             return Err(StepError::Batch { found: tokens.len(), width: length });
@@ -143,8 +124,8 @@ impl Model {
         let targets: Vec<u32> = asked.iter().map(|asked| asked.token).collect();
         self.check_tokens(&targets)?;
         assert!(asked.iter().all(|asked| (asked.row as usize) < tokens.len()), "a row of none of the sequences");
-        let sequences = tokens.len() / length;
-        self.check_shape(BatchShape { sequences, length: found })?;
-        Ok(BatchShape { sequences, length })
+        let shape = BatchShape { sequences: tokens.len() / length, length };
+        self.check_shape(shape)?;
+        Ok(shape)
     }
 }

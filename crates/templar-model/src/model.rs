@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use templar_device::{Buffer, Device, DeviceError, RotaryBuffers, RotaryTables};
 use templar_manifest::{ModelSpec, TensorSpec};
 
-use crate::activations::{Activations, BatchShape, Beginning, Gradients, Keep};
+use crate::activations::{Activations, BatchShape, Gradients, Keep};
 use crate::gradient::{Rooms, StepGradient};
 use crate::layout::{ConfigError, Layout};
 use crate::lm_head::{self, LmHeadGradients, LmHeadInputs, LmHeadOutputs};
 use crate::pass::ModelPass;
-use crate::{after, backward, forward, init, linear};
+use crate::{backward, forward, init, linear};
 
 /// Why a step cannot be computed, or has no valid result.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -360,22 +360,6 @@ impl Model {
         let Self { device, layout, tables, inputs, activations, .. } = self;
         let pass = ModelPass { device: &**device, layout, tables: uploaded(tables), params, shape };
         Ok(forward::run(pass, inputs.all(), keep, activations)?)
-    }
-
-    /// The same for texts that follow `before`, from the checked ids of their own tokens. `kept` gets queries, keys and
-    /// values of each layer.
-    pub(crate) fn run_after(
-        &mut self,
-        params: &Buffer,
-        before: &Beginning,
-        ids: &[u32],
-        shape: BatchShape,
-        kept: Option<&mut Vec<Buffer>>,
-    ) -> Result<(), StepError> {
-        self.upload(ids)?;
-        let Self { device, layout, tables, inputs, activations, .. } = self;
-        let pass = ModelPass { device: &**device, layout, tables: uploaded(tables), params, shape };
-        Ok(after::run(pass, before, inputs.all(), activations, kept)?)
     }
 
     /// Brings ids to the device, and before the first pass the rotary tables.

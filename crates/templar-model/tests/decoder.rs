@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use templar_manifest::ModelSpec;
 use templar_model::decoder::{Decoder, Reading, TextCache};
 use templar_model::generate::GenerateError;
+use templar_model::{Asked, Likelihood};
 
 use crate::support::{HostModel, LLAMA3, lively_params, small_spec, tokens};
 
@@ -19,11 +20,16 @@ fn models(spec: &ModelSpec) -> (HostModel, Vec<f32>, Decoder) {
     (model, params, decoder)
 }
 
+/// Further tokens of a text, all of whose states are wanted.
+fn all<'a>(cache: &'a mut TextCache, tokens: &'a [u32]) -> Reading<'a> {
+    Reading { cache, tokens, wanted: tokens.len() }
+}
+
 /// The logits of one text, read in parts that end at `cuts`.
 fn in_parts(decoder: &Decoder, text: &[u32], cuts: &[usize]) -> Vec<f32> {
     let (mut cache, mut logits, mut from) = (TextCache::default(), Vec::new(), 0);
     for to in cuts.iter().copied().chain([text.len()]) {
-        let states = decoder.read(&mut [Reading { cache: &mut cache, tokens: &text[from..to] }]).unwrap();
+        let states = decoder.read(&mut [all(&mut cache, &text[from..to])]).unwrap();
         logits.extend(decoder.logits(&states));
         from = to;
     }
@@ -73,7 +79,7 @@ fn texts_do_not_see_each_other() {
         }
         let readings = caches.iter_mut().zip(&texts).zip(&parts);
         let mut readings: Vec<Reading<'_>> =
-            readings.map(|((cache, text), &(from, to))| Reading { cache, tokens: &text[from..to] }).collect();
+            readings.map(|((cache, text), &(from, to))| all(cache, &text[from..to])).collect();
         let logits = decoder.logits(&decoder.read(&mut readings).unwrap());
         let mut rest = &logits[..];
         for (index, (from, to)) in parts.into_iter().enumerate() {
@@ -96,13 +102,101 @@ fn a_prefix_is_the_cache_of_the_first_tokens() {
     let (_, _, decoder) = models(&spec);
     let (one, other) = (&tokens(&spec, 1, 1)[..50], &tokens(&spec, 1, 2)[..20]);
     let mut cache = TextCache::default();
-    decoder.read(&mut [Reading { cache: &mut cache, tokens: one }]).unwrap();
+    decoder.read(&mut [all(&mut cache, one)]).unwrap();
     let mut forked = cache.prefix(30);
     assert_eq!((forked.len(), cache.prefix(99).len(), TextCache::default().prefix(3).len()), (30, 50, 0));
-    let states = decoder.read(&mut [Reading { cache: &mut forked, tokens: other }]).unwrap();
+    let states = decoder.read(&mut [all(&mut forked, other)]).unwrap();
     let whole = [&one[..30], other].concat();
     let rows = 30 * decoder.vocab_size()..;
     assert_eq!(bits(&decoder.logits(&states)), bits(&in_parts(&decoder, &whole, &[])[rows]));
+}
+
+/// Texts behind one beginning that nobody copies, beside texts with none and with another, of which the last states
+/// alone are wanted.
+#[test]
+fn a_shared_beginning_changes_no_bit() {
+    for spec in [small_spec(true), small_spec(false), ModelSpec { heads: 6, kv_heads: 3, ..small_spec(true) }] {
+        let (mut model, params, decoder) = models(&spec);
+        let vocab = decoder.vocab_size();
+        let text = |salt| tokens(&spec, 1, salt)[..70].to_vec();
+        // Beginnings within the first block of attention's rows, at its end, and beyond it.
+        for before in [1, 17, 63, 64, 65, 69] {
+            let mut beginning = TextCache::default();
+            let none = decoder.read(&mut [Reading { cache: &mut beginning, tokens: &text(1)[..before], wanted: 0 }]);
+            assert!(none.unwrap().is_empty());
+            beginning.share();
+            let texts: Vec<Vec<u32>> = (0..9)
+                .map(
+                    |salt| {
+                        if salt % 4 == 3 { text(salt) } else { [&text(1)[..before], &text(salt)[before..]].concat() }
+                    },
+                )
+                .map(|text| text[..70 - text[69] as usize % (70 - before).min(5)].to_vec())
+                .collect();
+            let mut caches: Vec<TextCache> =
+                (0..9).map(|salt| if salt % 4 == 3 { TextCache::default() } else { beginning.clone() }).collect();
+            let wanted = |number: usize, text: &[u32]| (number * 3 % 7).min(text.len() - before);
+            let mut readings: Vec<Reading<'_>> = caches
+                .iter_mut()
+                .zip(&texts)
+                .enumerate()
+                .map(|(number, (cache, text))| {
+                    let tokens = &text[cache.len()..];
+                    Reading { cache, tokens, wanted: wanted(number, text) }
+                })
+                .collect();
+            let states = decoder.read(&mut readings).unwrap();
+            let logits = decoder.logits(&states);
+            let mut rest = &logits[..];
+            for (number, (text, cache)) in texts.iter().zip(&caches).enumerate() {
+                let (own, others) = rest.split_at(wanted(number, text) * vocab);
+                let whole = model.logits(&params, text).unwrap();
+                assert_eq!(bits(own), bits(&whole[whole.len() - own.len()..]), "text {number} after {before} tokens");
+                assert_eq!(cache.len(), text.len());
+                rest = others;
+            }
+            assert!(rest.is_empty());
+            goes_on(&mut model, &params, &decoder, caches, &texts);
+        }
+    }
+}
+
+/// Texts that were read with states left out go on with the bits of the whole, and so do their shared prefixes.
+fn goes_on(model: &mut HostModel, params: &[f32], decoder: &Decoder, caches: Vec<TextCache>, texts: &[Vec<u32>]) {
+    for (mut cache, text) in caches.into_iter().zip(texts) {
+        cache.share();
+        for kept in [text.len() / 2, text.len() - 1, 1] {
+            let mut prefix = cache.prefix(kept);
+            assert_eq!(prefix.len(), kept);
+            // One token is the text's own before all is shared once more.
+            decoder.read(&mut [all(&mut prefix, &text[kept..kept + 1])]).unwrap();
+            let copied = prefix.prefix(kept + 1);
+            prefix.share();
+            for mut prefix in [copied, prefix.prefix(kept + 1)] {
+                let next = &[5, 6, 7][..text.len().min(3).min(70 - kept - 1)];
+                let states = decoder.read(&mut [all(&mut prefix, next)]).unwrap();
+                let whole = model.logits(params, &[&text[..=kept], next].concat()).unwrap();
+                let found = decoder.logits(&states);
+                assert_eq!(bits(&found), bits(&whole[whole.len() - found.len()..]));
+            }
+        }
+    }
+}
+
+#[test]
+fn likelihoods_are_those_of_the_whole_pass() {
+    let spec = small_spec(true);
+    let (mut model, params, decoder) = models(&spec);
+    let text = &tokens(&spec, 1, 4)[..40];
+    let mut cache = TextCache::default();
+    let states = decoder.read(&mut [Reading { cache: &mut cache, tokens: text, wanted: 10 }]).unwrap();
+    // Rows out of order, one of them twice.
+    let asked = [(9, 5), (0, 3), (4, 52), (4, 0)].map(|(row, token)| Asked { row, token });
+    let found: Vec<Likelihood> = decoder.likelihoods(&states, &asked).unwrap();
+    let asked = asked.map(|asked| Asked { row: asked.row + 30, ..asked });
+    assert_eq!(found, model.likelihoods(&params, text, text.len(), &asked).unwrap());
+    let outside = decoder.likelihoods(&states, &[Asked { row: 0, token: 53 }]);
+    assert!(matches!(outside, Err(GenerateError::Token { token: 53, vocab_size: 53 })));
 }
 
 #[test]
@@ -110,8 +204,7 @@ fn what_does_not_fit_changes_nothing() {
     let spec = small_spec(true);
     let (_, params, decoder) = models(&spec);
     let mut cache = TextCache::default();
-    let mut read =
-        |tokens: &[u32]| decoder.read(&mut [Reading { cache: &mut cache, tokens }]).map(|states| states.len());
+    let mut read = |tokens: &[u32]| decoder.read(&mut [all(&mut cache, tokens)]).map(|states| states.len());
     assert_eq!(read(&[1; 60]).unwrap(), 60 * decoder.hidden_size());
     assert!(matches!(read(&[1; 11]), Err(GenerateError::PromptTooLong { found: 71, positions: 70 })));
     assert!(matches!(read(&[53]), Err(GenerateError::Token { token: 53, vocab_size: 53 })));

@@ -50,31 +50,6 @@ fn neighbours_fillings_and_beginnings_change_no_bit() {
 }
 
 #[test]
-fn a_shared_beginning_changes_no_bit() {
-    for tied in [true, false] {
-        let spec = small_spec(tied);
-        let mut model = HostModel::new(&spec).unwrap();
-        let params = lively_params(&model);
-        let text = |salt| tokens(&spec, 1, salt)[..70].to_vec();
-        // Beginnings within the first block of attention's rows, at its end, and beyond it.
-        for before in [1, 17, 63, 64, 65, 69] {
-            let beginning = &text(1)[..before];
-            let length = 70 - before;
-            let own: Vec<u32> = (2..5).flat_map(|salt| text(salt)[..length].to_vec()).collect();
-            let asked: Vec<Asked> = (0..own.len() as u32).map(|row| Asked { row, token: row % 53 }).collect();
-            let found = model.likelihoods_after(&params, beginning, &own, length, &asked).unwrap();
-            for (number, (text, found)) in own.chunks(length).zip(found.chunks(length)).enumerate() {
-                let whole = [beginning, text].concat();
-                let asked = (0..length)
-                    .map(|at| Asked { row: (before + at) as u32, token: (number * length + at) as u32 % 53 })
-                    .collect::<Vec<_>>();
-                assert_eq!(found, model.likelihoods(&params, &whole, 70, &asked).unwrap(), "{before} tokens before");
-            }
-        }
-    }
-}
-
-#[test]
 fn what_does_not_fit_is_refused() {
     let spec = small_spec(true);
     let mut model = HostModel::new(&spec).unwrap();
@@ -86,8 +61,6 @@ fn what_does_not_fit_is_refused() {
         let error = model.likelihoods(&params, tokens, length, &asked).unwrap_err();
         assert!(matches!(error, StepError::Sequence { .. }), "{error}");
     }
-    let error = model.likelihoods_after(&params, &long[1..], &[1], 1, &asked).unwrap_err();
-    assert!(matches!(error, StepError::Sequence { .. }), "{error}");
     let error = model.likelihoods(&params, &[1, 2, 3], 2, &asked).unwrap_err();
     assert!(matches!(error, StepError::Batch { found: 3, width: 2 }), "{error}");
     for (tokens, token) in [([1, 53], 1), ([1, 2], 53)] {

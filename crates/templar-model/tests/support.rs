@@ -86,21 +86,7 @@ impl HostModel {
         asked: &[Asked],
     ) -> Result<Vec<Likelihood>, StepError> {
         let params = self.upload(params);
-        self.0.likelihoods(&params, None, (tokens, length), asked)
-    }
-
-    /// The same for texts that follow a beginning.
-    pub(crate) fn likelihoods_after(
-        &mut self,
-        params: &[f32],
-        beginning: &[u32],
-        tokens: &[u32],
-        length: usize,
-        asked: &[Asked],
-    ) -> Result<Vec<Likelihood>, StepError> {
-        let params = self.upload(params);
-        let beginning = self.0.beginning(&params, beginning)?;
-        self.0.likelihoods(&params, Some(&beginning), (tokens, length), asked)
+        self.0.likelihoods(&params, (tokens, length), asked)
     }
 
     /// [`templar_model::step`] with the number `t`; `state` is parameters, gradient, first and second moments.

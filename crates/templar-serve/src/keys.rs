@@ -1,29 +1,36 @@
 //! Keys that clients show, and what each may use.
 //!
-//! A file lists them, with the BLAKE3 hash of each key and never the key itself, which must be long and random:
+//! A key is a random secret whose hash a file lists, or a [signed capability](signed) of an issuer whom the file names.
+//! The file never holds a key itself:
 //!
 //! ```toml
+//! issuer = "20a1…"            # keys that `templar key issue` signed with this one are let in
+//! revoked = ["9c0d…"]         # but not those with these ids
+//!
 //! [[key]]
 //! name = "alice"
-//! hash = "7d3c…"              # printf %s "$KEY" | b3sum
+//! hash = "7d3c…"              # printf %s "$KEY" | b3sum, for a long random KEY
 //! requests_per_minute = 60    # without a number there is no limit
 //! tokens_per_day = 1000000
 //! ```
-//!
-//! A quota is a bucket that fills evenly. Requests are taken from it before they are computed, tokens afterwards, when
-//! their number is known; a bucket can be overdrawn by one request, and fills from there.
+
+mod quota;
+pub(crate) mod signed;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use parking_lot::Mutex;
 use serde::Deserialize;
+use templar_manifest::PublicKey;
 
 use crate::ApiError;
+use quota::Account;
+pub(crate) use quota::Admitted;
+pub use quota::Allowance;
+use signed::SignedKeys;
 
 /// The longest file of keys, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
-const MINUTE_MS: f64 = 60_000.0;
-const DAY_MS: f64 = 86_400_000.0;
 
 /// A file of keys cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -53,17 +60,26 @@ pub enum KeysError {
         /// The name of the key.
         name: String,
     },
+    /// The issuer is no public key.
+    #[error("the issuer {0:?} is not a public key of 64 hexadecimal digits")]
+    Issuer(String),
+    /// What is revoked is no id.
+    #[error("{0:?} under revoked is not an id of 64 hexadecimal digits")]
+    Revoked(String),
     /// One key is listed twice.
     #[error("the keys {0:?} and {1:?} have one hash")]
     Twice(String, String),
     /// Nobody could use the server.
-    #[error("{} lists no key", .0.display())]
+    #[error("{} lists no key and names no issuer", .0.display())]
     None(PathBuf),
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    issuer: Option<String>,
+    #[serde(default)]
+    revoked: Vec<String>,
     #[serde(default)]
     key: Vec<Entry>,
 }
@@ -79,24 +95,16 @@ struct Entry {
 
 /// The keys of a server.
 #[derive(Debug)]
-pub struct ApiKeys(Vec<Key>);
+pub struct ApiKeys {
+    listed: Vec<Key>,
+    signed: Option<SignedKeys>,
+}
 
 #[derive(Debug)]
 struct Key {
     name: String,
     hash: blake3::Hash,
-    requests: Option<Mutex<Bucket>>,
-    tokens: Option<Mutex<Bucket>>,
-}
-
-/// A quota that fills evenly.
-#[derive(Debug)]
-struct Bucket {
-    most: f64,
-    level: f64,
-    /// Milliseconds in which an empty bucket fills.
-    fills_in_ms: f64,
-    at_ms: u64,
+    account: Arc<Account>,
 }
 
 impl ApiKeys {
@@ -111,40 +119,41 @@ impl ApiKeys {
         }
         let text = std::fs::read_to_string(path).map_err(io)?;
         let parse = |source| KeysError::Parse { path: path.to_owned(), source: Box::new(source) };
-        let file: File = toml::from_str(&text).map_err(parse)?;
-        let keys = file.key.into_iter().map(Key::new).collect::<Result<Vec<_>, _>>()?;
-        for (index, key) in keys.iter().enumerate() {
-            if let Some(other) = keys[..index].iter().find(|other| other.hash == key.hash) {
+        let File { issuer, revoked, key } = toml::from_str(&text).map_err(parse)?;
+        let listed = key.into_iter().map(Key::new).collect::<Result<Vec<_>, _>>()?;
+        for (index, key) in listed.iter().enumerate() {
+            if let Some(other) = listed[..index].iter().find(|other| other.hash == key.hash) {
                 return Err(KeysError::Twice(other.name.clone(), key.name.clone()));
             }
         }
-        if keys.is_empty() { Err(KeysError::None(path.to_owned())) } else { Ok(Self(keys)) }
+        let revoked = revoked.into_iter().map(|id| id.parse().map_err(|_| KeysError::Revoked(id)));
+        let revoked = revoked.collect::<Result<_, _>>()?;
+        let signed = issuer.map(|issuer| {
+            let key = issuer.parse::<PublicKey>().ok().and_then(|key| SignedKeys::new(&key, revoked));
+            key.ok_or(KeysError::Issuer(issuer))
+        });
+        let signed = signed.transpose()?;
+        if listed.is_empty() && signed.is_none() {
+            return Err(KeysError::None(path.to_owned()));
+        }
+        Ok(Self { listed, signed })
     }
 
     /// Lets a request in, by its key. `now_ms` is the time since the server began.
     ///
     /// # Errors
     /// No such key is known, or it has used up a quota.
-    pub(crate) fn admit(&self, shown: Option<&str>, now_ms: u64) -> Result<usize, ApiError> {
-        let hash = blake3::hash(shown.unwrap_or_default().as_bytes());
+    pub(crate) fn admit(&self, shown: Option<&str>, now_ms: u64) -> Result<Admitted, ApiError> {
+        let shown = shown.unwrap_or_default();
+        let hash = blake3::hash(shown.as_bytes());
         // The comparison of hashes takes the same time whatever differs.
-        let index = self.0.iter().position(|key| key.hash == hash).ok_or_else(ApiError::key)?;
-        let key = &self.0[index];
-        if let Some(tokens) = &key.tokens {
-            tokens.lock().take(0.0, now_ms).map_err(|wait| ApiError::quota("tokens", wait))?;
+        if let Some(key) = self.listed.iter().find(|key| key.hash == hash) {
+            key.account.admit(now_ms)?;
+            return Ok(Admitted(vec![key.account.clone()]));
         }
-        if let Some(requests) = &key.requests {
-            requests.lock().take(1.0, now_ms).map_err(|wait| ApiError::quota("requests", wait))?;
-        }
-        Ok(index)
-    }
-
-    /// Takes the tokens of a request from the quota of its key.
-    pub(crate) fn charge(&self, key: usize, tokens: u64, now_ms: u64) {
-        if let Some(bucket) = self.0.get(key).and_then(|key| key.tokens.as_ref()) {
-            let mut bucket = bucket.lock();
-            bucket.fill(now_ms);
-            bucket.level -= tokens as f64;
+        match &self.signed {
+            Some(signed) => signed.admit(shown, now_ms),
+            None => Err(ApiError::key()),
         }
     }
 }
@@ -153,33 +162,8 @@ impl Key {
     fn new(entry: Entry) -> Result<Self, KeysError> {
         let Entry { name, hash, requests_per_minute, tokens_per_day } = entry;
         let Ok(hash) = blake3::Hash::from_hex(&hash) else { return Err(KeysError::Hash { name }) };
-        let bucket = |most: f64, fills_in_ms| Mutex::new(Bucket { most, level: most, fills_in_ms, at_ms: 0 });
-        Ok(Self {
-            name,
-            hash,
-            requests: requests_per_minute.map(|most| bucket(f64::from(most), MINUTE_MS)),
-            tokens: tokens_per_day.map(|most| bucket(most as f64, DAY_MS)),
-        })
-    }
-}
-
-impl Bucket {
-    fn fill(&mut self, now_ms: u64) {
-        let passed = now_ms.saturating_sub(self.at_ms) as f64;
-        self.at_ms = self.at_ms.max(now_ms);
-        self.level = (self.level + self.most * passed / self.fills_in_ms).min(self.most);
-    }
-
-    /// Takes `amount`, or with 0 looks whether anything is left. The error is the wait in seconds.
-    fn take(&mut self, amount: f64, now_ms: u64) -> Result<(), u64> {
-        self.fill(now_ms);
-        let needed = if amount > 0.0 { amount } else { 1.0 };
-        if self.level >= needed {
-            self.level -= amount;
-            return Ok(());
-        }
-        let wait_ms = (needed - self.level) / self.most.max(f64::MIN_POSITIVE) * self.fills_in_ms;
-        Err(((wait_ms / 1000.0).ceil() as u64).clamp(1, 86_400))
+        let account = Arc::new(Account::new(&Allowance { requests_per_minute, tokens_per_day }));
+        Ok(Self { name, hash, account })
     }
 }
 
@@ -201,8 +185,9 @@ mod tests {
     #[test]
     fn only_known_keys_come_in() {
         let keys = keys(&(entry("a", "one", "") + &entry("b", "two", ""))).unwrap();
-        assert_eq!(keys.admit(Some("one"), 0), Ok(0));
-        assert_eq!(keys.admit(Some("two"), 0), Ok(1));
+        for known in ["one", "two"] {
+            assert!(keys.admit(Some(known), 0).is_ok(), "{known}");
+        }
         for wrong in [None, Some(""), Some("One"), Some("one "), Some("three")] {
             assert_eq!(keys.admit(wrong, 0).unwrap_err().status, 401, "{wrong:?}");
         }
@@ -211,16 +196,20 @@ mod tests {
     #[test]
     fn quotas_are_used_up_and_fill_again() {
         let keys = keys(&entry("a", "one", "requests_per_minute = 2\ntokens_per_day = 86400")).unwrap();
-        let admit = |now_ms| keys.admit(Some("one"), now_ms).map_err(|error| (error.status, error.retry_after));
-        assert_eq!([admit(0), admit(0)], [Ok(0), Ok(0)]);
+        let admitted = keys.admit(Some("one"), 0).unwrap();
+        let admit = |now_ms| match keys.admit(Some("one"), now_ms) {
+            Ok(_) => Ok(()),
+            Err(error) => Err((error.status, error.retry_after)),
+        };
+        assert_eq!(admit(0), Ok(()));
         assert_eq!(admit(0), Err((429, Some(30))));
-        assert_eq!([admit(30_000), admit(30_001)], [Ok(0), Err((429, Some(30)))]);
+        assert_eq!([admit(30_000), admit(30_001)], [Ok(()), Err((429, Some(30)))]);
         // A token a second: 100 more than the bucket holds take 101 seconds until there is one again.
-        keys.charge(0, 86_500, 100_000);
+        admitted.charge(86_500, 100_000);
         assert_eq!(admit(100_000), Err((429, Some(101))));
-        assert_eq!(admit(202_000), Ok(0));
+        assert_eq!(admit(202_000), Ok(()));
         // A clock that stands still or goes back fills nothing.
-        keys.charge(0, 2, 202_000);
+        admitted.charge(2, 202_000);
         assert_eq!(admit(100), Err((429, Some(1))));
     }
 
@@ -229,6 +218,12 @@ mod tests {
         assert!(matches!(keys(""), Err(KeysError::None(_))));
         assert!(matches!(keys("[[key]]\nname = \"a\"\nhash = \"ab\"\n"), Err(KeysError::Hash { name }) if name == "a"));
         assert!(matches!(keys(&entry("a", "one", "tokens = 5")), Err(KeysError::Parse { .. })));
+        assert!(matches!(keys("issuer = \"ab\""), Err(KeysError::Issuer(issuer)) if issuer == "ab"));
+        // No point of the curve has this y.
+        let no_point = format!("issuer = \"02{}\"", "0".repeat(62));
+        assert!(matches!(keys(&no_point), Err(KeysError::Issuer(_))));
+        let revoked = format!("revoked = [\"x\"]\n{}", entry("a", "one", ""));
+        assert!(matches!(keys(&revoked), Err(KeysError::Revoked(id)) if id == "x"));
         let twice = keys(&(entry("a", "one", "") + &entry("b", "one", "")));
         assert!(matches!(twice, Err(KeysError::Twice(a, b)) if (a.as_str(), b.as_str()) == ("a", "b")));
         assert!(matches!(ApiKeys::read(Path::new("/no/such/file")), Err(KeysError::Io { .. })));

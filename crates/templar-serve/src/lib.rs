@@ -11,6 +11,7 @@
 //! - `engine` computes. One thread takes a step at a time: the next tokens of all texts that are under way, in shared
 //!   products. Nobody's answer depends on who else asks, or on what is kept from earlier texts.
 //! - `http` is the shell: limits, time, keys with quotas, metrics, and a stop that ends no answer in the middle.
+//! - [`ApiKeys`] are secrets that a file lists, or signed capabilities, which [`issue`] makes and no server has to list.
 //!
 //! For the architecture that a run trains, every probability has the bits of training
 //! ([`templar_model::decoder`]). Its relatives go through candle, one text after another.
@@ -27,6 +28,7 @@ mod testing;
 pub use api::ApiError;
 pub use engine::Batching;
 pub use http::{Limits, Server, ServerError, ServerSettings};
-pub use keys::{ApiKeys, KeysError};
+pub use keys::signed::{IssueError, IssuedKey, KeyTerms, issue};
+pub use keys::{Allowance, ApiKeys, KeysError};
 pub use metrics::ServeMetrics;
 pub use served::{About, Computation, OpenError, Served};

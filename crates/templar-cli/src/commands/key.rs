@@ -1,5 +1,7 @@
 //! `templar key`: the node key (hotkey) of the home, and owner keys (coldkeys) in files of their own.
 
+mod issue;
+
 use std::path::PathBuf;
 
 use serde_json::json;
@@ -35,6 +37,7 @@ pub(crate) enum KeyCommand {
     /// Stop every other node that uses the key first. Two statements of one key where one is allowed are evidence, and
     /// cost its unvested pay and its slot. The home first asks a peer what its key has signed.
     Reclaim(ReclaimArgs),
+    Issue(issue::IssueKeyArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -78,6 +81,7 @@ pub(crate) fn run(invocation: &Invocation, command: &KeyCommand) -> CommandResul
         KeyCommand::New(args) => new(invocation, args),
         KeyCommand::Rotate(args) => rotate(invocation, args),
         KeyCommand::Reclaim(args) => reclaim(invocation, args),
+        KeyCommand::Issue(args) => issue::run(invocation, args),
     }
 }
 

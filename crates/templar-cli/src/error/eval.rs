@@ -53,7 +53,7 @@ fn encode(error: &EncodeError) -> Meaning {
 
 fn score(error: &ScoreError) -> Meaning {
     match error {
-        ScoreError::Candle(error) => generate(error),
+        ScoreError::Generate(error) => generate(error),
         ScoreError::Device(_) => hint(Code::Failed, "`--device cpu` computes the same results"),
         ScoreError::Config(_) | ScoreError::Step(_) | ScoreError::NotFinite => plain(Code::Failed),
     }

@@ -1,6 +1,6 @@
 //! The exit codes and hints of serving a model.
 
-use templar_serve::{KeysError, OpenError, ServerError};
+use templar_serve::{IssueError, KeysError, OpenError, ServerError};
 
 use super::CommandError;
 use super::meaning::{Code, Meaning, hint, io, plain};
@@ -34,8 +34,21 @@ impl From<KeysError> for CommandError {
     fn from(error: KeysError) -> Self {
         let meaning = match &error {
             KeysError::Io { source, .. } => io(source),
+            KeysError::Issuer(_) => hint(Code::Failed, "`templar key show` prints the public key of a home"),
             KeysError::Hash { .. } => hint(Code::Failed, "`printf %s \"$KEY\" | b3sum` prints the hash of a key"),
             _ => plain(Code::Failed),
+        };
+        meant(meaning, error)
+    }
+}
+
+impl From<IssueError> for CommandError {
+    fn from(error: IssueError) -> Self {
+        let meaning = match &error {
+            IssueError::NotTheHolder { .. } => hint(Code::BadKey, "--signer FILE names the holder's key"),
+            IssueError::NotAKey | IssueError::TooMuch | IssueError::TooLong | IssueError::Holder(_) => {
+                plain(Code::Failed)
+            }
         };
         meant(meaning, error)
     }

@@ -10,7 +10,7 @@ use templar_model::decoder::TextCache;
 
 use crate::served::Served;
 
-/// The shortest beginning that is worth copying.
+/// The shortest beginning that is worth keeping.
 const WORTH: usize = 16;
 
 /// The texts that are kept, the latest last.
@@ -34,13 +34,15 @@ impl Prefixes {
     }
 
     /// Keeps the cache of a text. Texts of other models are forgotten, since their model is being replaced.
-    pub(super) fn keep(&mut self, model: &Arc<Served>, mut tokens: Vec<u32>, cache: TextCache) {
+    pub(super) fn keep(&mut self, model: &Arc<Served>, mut tokens: Vec<u32>, mut cache: TextCache) {
         tokens.truncate(cache.len());
         self.kept.retain(|kept| Arc::ptr_eq(&kept.model, model) && !tokens.starts_with(&kept.tokens));
         let is_known = self.kept.iter().any(|kept| kept.tokens.starts_with(&tokens));
         if is_known || tokens.len() < WORTH || tokens.len() > self.limit {
             return;
         }
+        // Texts that begin with it copy nothing.
+        cache.share();
         self.kept.push_back(Kept { model: model.clone(), tokens, cache });
         while self.kept.iter().map(|kept| kept.tokens.len()).sum::<usize>() > self.limit {
             self.kept.pop_front();

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use templar_model::decoder::{Decoder, TextCache};
+use templar_model::decoder::{Decoder, Reading, TextCache};
 use templar_model::generate::LanguageModel;
 
 use super::job::Job;
@@ -135,13 +135,14 @@ impl Scheduler {
 
     fn step_exact(&mut self, model: &Arc<Served>, decoder: &Decoder) {
         let parts = self.parts(model);
-        let mut readings = Vec::with_capacity(parts.len());
+        let mut readings: Vec<Reading<'_>> = Vec::with_capacity(parts.len());
         let mut next = parts.iter().peekable();
         for (index, text) in self.active.iter_mut().enumerate() {
             if let Some(part) = next.next_if(|part| part.index == index) {
                 readings.push(text.reading(part.to));
             }
         }
+        let counts: Vec<usize> = readings.iter().map(|reading| reading.wanted).collect();
         let states = decoder.read(&mut readings);
         let states = match states {
             Ok(states) => states,
@@ -151,9 +152,9 @@ impl Scheduler {
         let hidden = decoder.hidden_size();
         let (mut wanted, mut used) = (Vec::new(), Vec::new());
         let mut rest = &states[..];
-        for part in &parts {
-            let (own, others) = rest.split_at((part.to - part.from) * hidden);
-            for (place, state) in (part.from..part.to).zip(own.chunks_exact(hidden)) {
+        for (part, count) in parts.iter().zip(counts) {
+            let (own, others) = rest.split_at(count * hidden);
+            for (place, state) in (part.to - count..part.to).zip(own.chunks_exact(hidden)) {
                 if self.active[part.index].wants(place) {
                     wanted.push((part.index, place));
                     used.extend_from_slice(state);

@@ -79,7 +79,8 @@ impl Text {
 
     /// The next tokens, up to the place `to`.
     pub(super) fn reading(&mut self, to: usize) -> Reading<'_> {
-        Reading { cache: &mut self.cache, tokens: &self.tokens[self.read..to] }
+        let wanted = (self.read..to).find(|&place| self.wants(place)).map_or(0, |first| to - first);
+        Reading { cache: &mut self.cache, tokens: &self.tokens[self.read..to], wanted }
     }
 
     /// Whether the logits after the token at `place` are of use.
@@ -101,6 +102,10 @@ impl Text {
         self.tell_scores();
         let is_last = self.tokens.len() >= self.model.positions();
         let mut begun = Vec::new();
+        if !self.others.is_empty() {
+            // All of them read the prompt's keys and values where they are.
+            self.cache.share();
+        }
         for (number, mut writer) in std::mem::take(&mut self.others) {
             if let Written::Token(token) = write(&self.model, &self.wanted, &mut writer, logits, is_last, &self.events)?
             {

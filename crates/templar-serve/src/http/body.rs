@@ -15,6 +15,7 @@ use super::limits::Limits;
 use super::shared::Shared;
 use crate::api::{ApiError, Label, Request, Stream, stream_event};
 use crate::engine::Event;
+use crate::keys::Admitted;
 use crate::served::Served;
 
 /// The bytes of a request. Its type is not asked for, since clients state any.
@@ -49,7 +50,7 @@ pub(super) struct Conversation {
     pub(super) served: Arc<Served>,
     pub(super) request: Request,
     pub(super) label: Label,
-    pub(super) key: Option<usize>,
+    pub(super) key: Option<Admitted>,
     pub(super) events: UnboundedReceiver<Event>,
     /// The number of tokens that were generated so far.
     pub(super) generated: u64,
@@ -61,7 +62,7 @@ impl Drop for Conversation {
         if !self.is_over {
             self.shared.metrics.requests_abandoned.inc();
         }
-        self.shared.charge(self.key, self.request.prompted(), self.generated);
+        self.shared.charge(self.key.as_ref(), self.request.prompted(), self.generated);
     }
 }
 

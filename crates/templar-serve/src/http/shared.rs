@@ -13,7 +13,7 @@ use super::clock::{Clock, unix_seconds};
 use super::limits::Limits;
 use crate::api::{ApiError, Label, Request};
 use crate::engine::{Busy, Event, Worker};
-use crate::keys::ApiKeys;
+use crate::keys::{Admitted, ApiKeys};
 use crate::metrics::ServeMetrics;
 use crate::served::Served;
 
@@ -80,8 +80,8 @@ impl Shared {
         self.worker.is_alive() && !self.is_stopping.load(Ordering::Relaxed)
     }
 
-    /// Lets a request in. Returns its key, where keys are asked for.
-    pub(super) fn admit(&self, headers: &HeaderMap) -> Result<Option<usize>, ApiError> {
+    /// Lets a request in. Returns the accounts of its key, where keys are asked for.
+    pub(super) fn admit(&self, headers: &HeaderMap) -> Result<Option<Admitted>, ApiError> {
         let Some(keys) = &self.keys else { return Ok(None) };
         let shown = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let shown = shown.and_then(|value| value.strip_prefix("Bearer ")).map(str::trim);
@@ -89,11 +89,11 @@ impl Shared {
     }
 
     /// Charges the key of a request with its tokens, and counts them.
-    pub(super) fn charge(&self, key: Option<usize>, prompted: u64, generated: u64) {
+    pub(super) fn charge(&self, key: Option<&Admitted>, prompted: u64, generated: u64) {
         self.metrics.tokens_prompted.inc_by(prompted);
         self.metrics.tokens_generated.inc_by(generated);
-        if let (Some(keys), Some(key)) = (&self.keys, key) {
-            keys.charge(key, prompted + generated, self.clock.now_ms());
+        if let Some(key) = key {
+            key.charge(prompted + generated, self.clock.now_ms());
         }
     }
 
