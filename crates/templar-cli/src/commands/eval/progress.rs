@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use templar_eval::{Scorer, Scoring};
+use templar_home::HomeError;
 use templar_home::files::{Privacy, write_whole};
 
 use crate::error::CommandError;
@@ -28,13 +29,16 @@ impl Saved {
     }
 }
 
-/// Scores everything that is left. With a folder, a state in it is resumed, and saved every few seconds.
+/// Scores everything that is left. With a folder, which is made, a state in it is resumed, and saved every few seconds.
 pub(super) fn run(
     printer: Printer,
     folder: Option<&Path>,
     scoring: &mut Scoring,
     scorer: &mut Scorer,
 ) -> Result<Saved, CommandError> {
+    if let Some(folder) = folder {
+        std::fs::create_dir_all(folder).map_err(|source| HomeError::Io { path: folder.to_owned(), source })?;
+    }
     let path = folder.map(|folder| folder.join(format!("evaluation-{}.state", scoring.id().short())));
     if let Some(path) = &path
         && std::fs::metadata(path).is_ok_and(|file| file.len() <= MAX_STATE_BYTES)
