@@ -5,7 +5,8 @@
     V/bin/python tests/compare/session.py --program target/release/templar --model FOLDER --arc ARC.parquet
 
 FOLDER is a Hugging Face folder of a small Llama model, and ARC.parquet the questions of ARC-Easy as published. The text is that of
-the bundled dataset. The client must get the text that `templar generate --greedy` gives, and so must transformers from the exported
+the bundled dataset. --folder names a new folder for everything that the session makes; without it nothing stays.
+The client must get the text that `templar generate --greedy` gives, and so must transformers from the exported
 folder and llama.cpp from the GGUF file. Every check prints a line, and the exit code is 1 if one fails.
 """
 
@@ -84,35 +85,43 @@ def handed_on(folder, text):
         check("llama.cpp continues alike from the file", written == text, repr(written))
 
 
+def session(options, folder):
+    program = pathlib.Path(options.program).resolve()
+    shutil.copytree(options.model, folder / "base")
+    shutil.copy(options.arc, folder / "ARC-Easy.parquet")
+    shutil.copy(ROOT / "datasets/shakespeare/shakespeare.parquet", folder / "plays.parquet")
+    (folder / "ask.py").write_text(ASK)
+    lines = page().splitlines()
+    asks = [number for number, line in enumerate(lines) if line.startswith("curl ")]
+    check("the page asks once", len(asks) == 1)
+    lines[asks[0]] = f"{shlex.quote(sys.executable)} ask.py $(cat url) > answer.json"
+    start = ["set -eu", f"export PATH={shlex.quote(str(program.parent))}:$PATH", "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT"]
+    said = subprocess.run(["bash", "-c", "\n".join(start + lines)], cwd=folder, stdout=subprocess.PIPE, text=True)
+    check("every command ends well", said.returncode == 0)
+    if said.returncode:
+        return
+    check("both folders are the checkpoint", said.stdout.count("match: the weights are checkpoint") == 2)
+    answer = json.loads((folder / "answer.json").read_text())
+    command = [program, "--home", folder / "home", "generate", "--greedy", "--tokens", "20", "--prompt", "Once upon a time"]
+    text = json.loads(subprocess.run([*command, "--json"], stdout=subprocess.PIPE, check=True).stdout)["text"]
+    check("openai gets the greedy text", answer["text"] == text, f"{answer['tokens']} tokens: {answer['text']!r}")
+    handed_on(folder, text)
+    check("the card has the evaluation", "## Evaluation" in (folder / "model/README.md").read_text())
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", default="target/release/templar")
     parser.add_argument("--model", required=True, type=pathlib.Path)
     parser.add_argument("--arc", required=True, type=pathlib.Path)
+    parser.add_argument("--folder", type=pathlib.Path)
     options = parser.parse_args()
-    program = pathlib.Path(options.program).resolve()
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        shutil.copytree(options.model, folder / "base")
-        shutil.copy(options.arc, folder / "ARC-Easy.parquet")
-        shutil.copy(ROOT / "datasets/shakespeare/shakespeare.parquet", folder / "plays.parquet")
-        (folder / "ask.py").write_text(ASK)
-        lines = page().splitlines()
-        asks = [number for number, line in enumerate(lines) if line.startswith("curl ")]
-        check("the page asks once", len(asks) == 1)
-        lines[asks[0]] = f"{shlex.quote(sys.executable)} ask.py $(cat url) > answer.json"
-        start = ["set -eu", f"export PATH={shlex.quote(str(program.parent))}:$PATH", "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT"]
-        said = subprocess.run(["bash", "-c", "\n".join(start + lines)], cwd=folder, stdout=subprocess.PIPE, text=True)
-        check("every command ends well", said.returncode == 0)
-        if said.returncode:
-            sys.exit(1)
-        check("both folders are the checkpoint", said.stdout.count("match: the weights are checkpoint") == 2)
-        answer = json.loads((folder / "answer.json").read_text())
-        command = [program, "--home", folder / "home", "generate", "--greedy", "--tokens", "20", "--prompt", "Once upon a time"]
-        text = json.loads(subprocess.run([*command, "--json"], stdout=subprocess.PIPE, check=True).stdout)["text"]
-        check("openai gets the greedy text", answer["text"] == text, f"{answer['tokens']} tokens: {answer['text']!r}")
-        handed_on(folder, text)
-        check("the card has the evaluation", "## Evaluation" in (folder / "model/README.md").read_text())
+    if options.folder:
+        options.folder.mkdir(parents=True)
+        session(options, options.folder.resolve())
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            session(options, pathlib.Path(folder))
     sys.exit(1 if FAILED else 0)
 
 
