@@ -45,7 +45,7 @@ def by_pyarrow(path, columns):
     import pyarrow.feather
     import pyarrow.parquet
 
-    types = {"integer": pyarrow.uint64(), "flag": pyarrow.bool_(), "text": pyarrow.string()}
+    types = {"integer": pyarrow.int64(), "flag": pyarrow.bool_(), "text": pyarrow.string()}
     if path.suffix == ".parquet":
         table = pyarrow.parquet.read_table(path)
     elif path.suffix == ".arrow":
@@ -61,7 +61,7 @@ def by_pyarrow(path, columns):
 def by_polars(path, columns):
     import polars
 
-    types = {"integer": polars.UInt64, "flag": polars.Boolean, "text": polars.String}
+    types = {"integer": polars.Int64, "flag": polars.Boolean, "text": polars.String}
     wanted = {column["name"]: types[column["type"]] for column in columns}
     if path.suffix == ".parquet":
         frame = polars.read_parquet(path)
@@ -77,7 +77,7 @@ def by_duckdb(path, columns):
     import duckdb
     import pyarrow.feather
 
-    types = {"integer": "UBIGINT", "flag": "BOOLEAN", "text": "VARCHAR"}
+    types = {"integer": "BIGINT", "flag": "BOOLEAN", "text": "VARCHAR"}
     wanted = {column["name"]: types[column["type"]] for column in columns}
     if path.suffix == ".parquet":
         found = duckdb.read_parquet(str(path))
