@@ -165,10 +165,14 @@ fn what_is_wrong_with_a_file_is_named() {
     fails(
         1,
         &[&task[..], &["--samples", nowhere.to_str().unwrap()]].concat(),
-        &["cannot use", "nowhere/samples.jsonl"],
+        &["nowhere/samples.jsonl cannot be written"],
     );
     assert!(!Path::new(&out).exists());
-    fails(1, &["--task", "arc_easy", "--file", &questions, "--out", &questions], &["cannot use", "arc.jsonl"]);
+    fails(
+        1,
+        &["--task", "arc_easy", "--file", &questions, "--out", &questions],
+        &["arc.jsonl cannot be written", "exists"],
+    );
 }
 
 #[test]

@@ -8,9 +8,9 @@ use templar_eval::{
     Benchmark, Evaluation, Measured, Outcome, Request, Score, Scoring, Table, Tally, Task, TaskResult, TextResult,
     file_id, read_text,
 };
+use templar_home::Home;
 use templar_home::evaluations::KeptEvaluations;
 use templar_home::files::{Privacy, write_whole};
-use templar_home::{Home, HomeError};
 use templar_manifest::Arithmetic;
 
 use super::model::Measurable;
@@ -205,13 +205,13 @@ fn scored(model: &mut Measurable, requests: &[Request], work: &mut Work<'_>) -> 
 /// Refuses the path of a file that cannot be written, before the work is done.
 fn can_be_written(path: &Path) -> Result<(), CommandError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let source = match std::fs::metadata(folder) {
+    let error = match std::fs::metadata(folder) {
         Err(error) => error,
         Ok(found) if !found.is_dir() => ErrorKind::NotADirectory.into(),
         Ok(_) if path.is_dir() => ErrorKind::IsADirectory.into(),
         Ok(_) => return Ok(()),
     };
-    Err(HomeError::Io { path: path.to_owned(), source }.into())
+    Err(progress::unwritable(path, error))
 }
 
 fn one(files: &[PathBuf]) -> Result<&PathBuf, CommandError> {
