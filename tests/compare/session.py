@@ -5,9 +5,9 @@
     V/bin/python tests/compare/session.py --program target/release/templar --model FOLDER --arc ARC.parquet
 
 FOLDER is a Hugging Face folder of a small Llama model, and ARC.parquet the questions of ARC-Easy as published. The text is that of
-the bundled dataset. --folder names a new folder for everything that the session makes; without it nothing stays.
-The client must get the text that `templar generate --greedy` gives, and so must transformers from the exported
-folder and llama.cpp from the GGUF file. Every check prints a line, and the exit code is 1 if one fails.
+the bundled dataset. --folder names a new folder for everything that the session makes; without it nothing stays. The client must
+get the text that `templar generate --greedy` gives, and so must transformers from the exported folder and llama.cpp from the GGUF
+file. Every check prints a line, and the exit code is 1 if one fails.
 """
 
 import argparse
