@@ -139,7 +139,8 @@ fn what_is_wrong_with_a_file_is_named() {
         words.iter().for_each(|words| assert!(said.err.contains(words), "{words} in {said:?}"));
         assert!(said.out.is_empty(), "{said:?}");
     };
-    let piqa = ["--task", "piqa", "--file", &questions];
+    let out = bench.out();
+    let piqa = ["--task", "piqa", "--file", &questions, "--out", &out];
     fails(1, &piqa, &["is no file of piqa", "row 1: field `goal` is missing; there are", "TASKS.md"]);
     let broken = bench.file("broken.jsonl", &(fs::read_to_string(&questions).unwrap() + "{\"question\": 5}\n"));
     fails(1, &["--task", "arc_easy", "--file", &broken], &["row 13: field `question` is a number, not a text"]);
@@ -156,7 +157,40 @@ fn what_is_wrong_with_a_file_is_named() {
     fails(2, &["--task", "arc", "--file", &questions], &["no task is called"]);
     fails(2, &["--task", "arc_easy"], &["--file"]);
     fails(2, &["--file", &questions], &["--task"]);
-    assert!(!Path::new(&bench.out()).exists());
+    assert!(!Path::new(&out).exists());
+
+    // A place that cannot be written is said before the work.
+    let nowhere = bench.folder.join("nowhere/samples.jsonl");
+    let task = ["--task", "arc_easy", "--file", &questions, "--out", &out];
+    fails(
+        1,
+        &[&task[..], &["--samples", nowhere.to_str().unwrap()]].concat(),
+        &["nowhere/samples.jsonl cannot be written"],
+    );
+    assert!(!Path::new(&out).exists());
+    fails(
+        1,
+        &["--task", "arc_easy", "--file", &questions, "--out", &questions],
+        &["arc.jsonl cannot be written", "exists"],
+    );
+}
+
+#[test]
+fn a_prompt_longer_than_the_context_is_cut_and_said() {
+    let bench = Bench::new("cut");
+    let row = |words: usize| {
+        json!({ "question": "to be ".repeat(words), "answerKey": "A",
+            "choices": { "text": ["to be", "or not"], "label": ["A", "B"] } })
+    };
+    let said = |name: &str, words: usize| {
+        let file = bench.file(name, &format!("{}\n{}\n", row(1), row(words)));
+        let output = bench.home.command(["eval", "--task", "arc_easy", "--file", &file]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(!said("short.jsonl", 1).contains("left out"));
+    let long = said("long.jsonl", 40);
+    assert!(long.contains("2 of 4 answers do not fit the model's context of 32 tokens"), "{long}");
 }
 
 #[test]

@@ -31,6 +31,20 @@ fn a_folder_is_told_to_be_a_checkpoint_or_not() {
         (&known["verdict"], &known["checkpoint"], &known["window"]),
         (&json!("match"), &exported["checkpoint"], &json!(1))
     );
+    // What nothing was compared with is named, and so is a text that ends elsewhere.
+    fs::write(Path::new(&current).join("modeling.py"), "").unwrap();
+    let names = ["README.md", "generation_config.json", "modeling.py", "tokenizer_config.json"];
+    assert_eq!(home.ok(["verify", &current])["not_compared"], json!(names));
+    let settings = Path::new(&current).join("generation_config.json");
+    let kept = fs::read_to_string(&settings).unwrap();
+    fs::write(&settings, kept.replace("\"eos_token_id\": 0", "\"eos_token_id\": 7")).unwrap();
+    let config = Path::new(&current).join("config.json");
+    let whole = fs::read_to_string(&config).unwrap();
+    fs::write(&config, whole.replace("\"eos_token_id\": 0", "\"eos_token_id\": 7")).unwrap();
+    let other = home.fails(4, ["verify", &current]).last();
+    assert!(other["differences"].to_string().contains("do not end with token 0"), "{other}");
+    fs::write(&settings, kept).unwrap();
+    fs::write(&config, whole).unwrap();
     let known = home.ok(["verify", &rounded]);
     assert_eq!((&known["is_rounded"], &known["checkpoint"]), (&json!(true), &exported["checkpoint"]));
 

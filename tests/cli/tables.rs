@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, UInt64Type};
+use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{Array, RecordBatch};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ fn rows(folder: &Path, table: &str) -> Vec<Value> {
     let of = |batch: &RecordBatch| -> Vec<Value> {
         let cell = |column: &dyn Array, row: usize| match column.data_type() {
             _ if column.is_null(row) => Value::Null,
-            arrow_schema::DataType::UInt64 => json!(column.as_primitive::<UInt64Type>().value(row)),
+            arrow_schema::DataType::Int64 => json!(column.as_primitive::<Int64Type>().value(row)),
             arrow_schema::DataType::Boolean => json!(column.as_boolean().value(row)),
             _ => json!(column.as_string::<i32>().value(row)),
         };

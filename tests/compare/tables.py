@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Opens what `templar export tables` and `templar dataset export` write with pyarrow, polars, duckdb and datasets.
 
-    python3 -m venv V && V/bin/pip install pyarrow==26.0.1 polars==2.1.0 duckdb==2.0.1 datasets==5.2.0
+    python3 -m venv V && V/bin/pip install pyarrow==26.0.1 polars==2.1.0 duckdb==2.0.1 datasets==5.2.0 \\
+        tokenizers==0.23.3 matplotlib==3.11.2 nbclient==0.11.0 ipykernel==7.4.0
     V/bin/python tests/compare/tables.py --program target/release/templar --home HOME
 
 HOME is a home with a run of some closed windows, such as those that `templar demo` leaves. Each library reads each table in
-each format. Types, rows and sums must be the same everywhere, and the sums those of `templar status` and `templar log`. Every
-check prints a line, and the exit code is 1 if one fails.
+each format. Types, rows and sums must be the same everywhere, and the sums those of `templar status` and `templar log`. The
+notebook beside the query crate runs as it is, and must draw its three plots. Every check prints a line, and the exit code is 1
+if one fails.
 """
 
 import argparse
@@ -21,6 +23,7 @@ import tempfile
 sys.path = [path for path in sys.path if path != str(pathlib.Path(__file__).resolve().parent)]
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 FORMATS = ["parquet", "arrow", "csv"]
 FAILED = []
 
@@ -42,7 +45,7 @@ def by_pyarrow(path, columns):
     import pyarrow.feather
     import pyarrow.parquet
 
-    types = {"integer": pyarrow.uint64(), "flag": pyarrow.bool_(), "text": pyarrow.string()}
+    types = {"integer": pyarrow.int64(), "flag": pyarrow.bool_(), "text": pyarrow.string()}
     if path.suffix == ".parquet":
         table = pyarrow.parquet.read_table(path)
     elif path.suffix == ".arrow":
@@ -58,14 +61,14 @@ def by_pyarrow(path, columns):
 def by_polars(path, columns):
     import polars
 
-    types = {"integer": polars.UInt64, "flag": polars.Boolean, "text": polars.String}
+    types = {"integer": polars.Int64, "flag": polars.Boolean, "text": polars.String}
     wanted = {column["name"]: types[column["type"]] for column in columns}
     if path.suffix == ".parquet":
         frame = polars.read_parquet(path)
     elif path.suffix == ".arrow":
-        frame = polars.read_ipc(path, memory_map=False)
+        frame = polars.read_ipc(path)
     else:
-        frame = polars.read_csv(path, schema=wanted, missing_utf8_is_empty_string=False)
+        frame = polars.read_csv(path, schema=wanted)
     assert dict(frame.schema) == wanted, frame.schema
     return frame.to_dicts()
 
@@ -74,7 +77,7 @@ def by_duckdb(path, columns):
     import duckdb
     import pyarrow.feather
 
-    types = {"integer": "UBIGINT", "flag": "BOOLEAN", "text": "VARCHAR"}
+    types = {"integer": "BIGINT", "flag": "BOOLEAN", "text": "VARCHAR"}
     wanted = {column["name"]: types[column["type"]] for column in columns}
     if path.suffix == ".parquet":
         found = duckdb.read_parquet(str(path))
@@ -82,7 +85,8 @@ def by_duckdb(path, columns):
         held = pyarrow.feather.read_table(path)
         found = duckdb.from_arrow(held)
     else:
-        found = duckdb.read_csv(str(path), header=True, columns=wanted, auto_detect=False, delimiter=",", quotechar='"')
+        text = {"auto_detect": False, "header": True, "delimiter": ",", "quotechar": '"', "allow_quoted_nulls": False}
+        found = duckdb.read_csv(str(path), columns=wanted, **text)
     assert [str(kind) for kind in found.types] == list(wanted.values()), found.types
     return [dict(zip(found.columns, row)) for row in found.fetchall()]
 
@@ -121,9 +125,29 @@ def sums(options, rows):
     check("there is a row for each contribution", len(rows["contributions"]) == sum(row["contributions"] for row in log))
 
 
+def notebook(folder):
+    """Runs the notebook on the tables in parquet, as a stranger would; nothing that it prints is kept."""
+    import nbclient
+    import nbformat
+
+    read = nbformat.read(ROOT / "crates/templar-query/tables.ipynb", as_version=4)
+    kept = [cell.outputs or cell.execution_count for cell in read.cells if cell.cell_type == "code"]
+    check("the notebook has no outputs", not any(kept))
+    os.environ.update(TABLES=str(folder / "parquet"), MPLBACKEND="module://matplotlib_inline.backend_inline")
+    try:
+        nbclient.NotebookClient(read, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+    except nbclient.exceptions.CellExecutionError as error:
+        return check("the notebook runs", False, str(error))
+    outputs = [output for cell in read.cells if cell.cell_type == "code" for output in cell.outputs]
+    plots = [output for output in outputs if "image/png" in output.get("data", {})]
+    check("the notebook draws loss, pay and bytes", len(plots) == 3, f"{len(plots)} plots")
+
+
 def dataset(options, folder):
     import datasets
 
+    datasets.disable_progress_bars()
+    lists = {}
     named = templar(options, "run", "show")["genesis"]["dataset"]
     manifest = templar(options, "dataset", "show", named)["manifest"]
     for form in ["parquet", "arrow"]:
@@ -134,6 +158,7 @@ def dataset(options, folder):
             tokens = [token for row in loaded for token in row["input_ids"]]
             expected = sum(shard["tokens"] for shard in manifest[part])
             check(f"datasets, {form}, {split}", len(tokens) == expected, f"{len(tokens)} tokens, {loaded.features}")
+            check("  the tokens of both formats", lists.setdefault(split, tokens) == tokens)
             whole = [len(row) for row in loaded["input_ids"]]
             check("  lists have their length", all(length == 256 for length in whole[:-1]) or len(manifest[part]) > 1)
             if form == "parquet" and split == "train":
@@ -160,6 +185,7 @@ def main():
         folder = pathlib.Path(folder)
         rows = tables(options, folder)
         sums(options, rows)
+        notebook(folder)
         dataset(options, folder)
     sys.exit(1 if FAILED else 0)
 

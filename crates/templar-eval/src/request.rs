@@ -45,13 +45,15 @@ pub struct Encoder<'a> {
     positions: usize,
     /// The last context and its number of tokens: the answers of a question share it.
     last: Option<(String, usize)>,
+    /// The requests whose beginning was left out.
+    shortened: u64,
 }
 
 impl<'a> Encoder<'a> {
     /// An encoder for a model of so many positions. `before` stands before every text, and `alone` is what a text
     /// follows that has nothing before it.
     pub fn new(tokenizer: &'a Tokenizer, before: Vec<u32>, alone: u32, positions: usize) -> Self {
-        Self { tokenizer, before, alone, positions, last: None }
+        Self { tokenizer, before, alone, positions, last: None, shortened: 0 }
     }
 
     /// The tokens that stand before every text.
@@ -62,6 +64,11 @@ impl<'a> Encoder<'a> {
     /// The token that the first token of a text follows, where nothing else is before it.
     pub fn alone(&self) -> u32 {
         self.alone
+    }
+
+    /// The number of requests so far whose context did not fit the model, so that its beginning was left out.
+    pub fn shortened(&self) -> u64 {
+        self.shortened
     }
 
     /// The tokens of a continuation and its context.
@@ -81,7 +88,7 @@ impl<'a> Encoder<'a> {
         self.request(tokens, scored, &continuation)
     }
 
-    fn after_nothing(&self, continuation: &str) -> Result<Request, EncodeError> {
+    fn after_nothing(&mut self, continuation: &str) -> Result<Request, EncodeError> {
         let tokens = self.tokenizer.encode(continuation)?;
         let scored = tokens.len();
         // A text that begins with this token has it once.
@@ -103,14 +110,16 @@ impl<'a> Encoder<'a> {
         Ok(count)
     }
 
-    fn request(&self, mut tokens: Vec<u32>, scored: usize, continuation: &str) -> Result<Request, EncodeError> {
+    fn request(&mut self, mut tokens: Vec<u32>, scored: usize, continuation: &str) -> Result<Request, EncodeError> {
         if scored == 0 {
             return Err(EncodeError::NoToken(continuation.to_owned()));
         }
         if scored > self.positions {
             return Err(EncodeError::TooLong { tokens: scored, positions: self.positions });
         }
-        tokens.drain(..tokens.len().saturating_sub(self.positions + 1));
+        let excess = tokens.len().saturating_sub(self.positions + 1);
+        self.shortened += u64::from(excess > 0);
+        tokens.drain(..excess);
         Ok(Request { tokens, scored })
     }
 

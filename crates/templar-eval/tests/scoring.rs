@@ -196,7 +196,9 @@ fn texts_are_cut_where_the_context_alone_would_end() {
     assert_eq!(alone.tokens, [vec![small.tokenizer.end_token()], tokens(" To be")].concat());
     assert_eq!(alone.scored + 1, alone.tokens.len());
     // Too long a context is cut at its front; too long a continuation is refused.
+    assert_eq!(encoder.shortened(), 0);
     let long = encoder.ask(&ask(&"word ".repeat(200), "end")).unwrap();
+    assert_eq!(encoder.shortened(), 1);
     assert_eq!(long.tokens.len(), POSITIONS as usize + 1);
     let whole = tokens(&format!("{}end", "word ".repeat(200)));
     assert!(whole.ends_with(&long.tokens));

@@ -88,7 +88,7 @@ impl Card<'_> {
             plain(self.dataset_name),
             self.dataset,
             self.training_tokens,
-            plain(self.source),
+            stated(self.source),
             plain(self.licence),
         );
         text.push_str(&self.losses_table());
@@ -133,7 +133,7 @@ impl Card<'_> {
         }
         text.push_str(
             "\nPrompts and scores are those of lm-evaluation-harness. Whoever has the document and the files computes a \
-             result again, to the last bit: `templar eval check evaluation-DOCUMENT.cbor`.\n",
+             result again, to the last bit: `templar eval check evaluation-DOCUMENT.cbor --model FOLDER --file FILE`.\n",
         );
         if !self.is_exact {
             text.push_str("The weights in f32 were measured, not the rounded ones of this folder.\n");
@@ -184,6 +184,11 @@ const KNOWN_LICENCES: [&str; 16] = [
     "isc",
     "zlib",
 ];
+
+/// A text as [`plain`] has it, or the words that there is none.
+pub(crate) fn stated(text: &str) -> String {
+    if text.is_empty() { "not stated".to_owned() } else { plain(text) }
+}
 
 /// A text in one line, without a character that Markdown or HTML reads.
 pub(crate) fn plain(text: &str) -> String {
@@ -241,6 +246,7 @@ mod tests {
             assert!(text.contains(line), "no {line:?} in {text}");
         }
         assert!(text.contains("\\[a\\](javascript:b)") && !text.contains("rounded"));
+        assert!(Card { source: "", ..card(Vec::new()) }.text().contains("| source of the text | not stated |"));
         let other = Card { licence: "LicenseRef-a \"b\"", is_exact: false, ..card(Vec::new()) }.text();
         assert!(other.contains("license: other\nlicense_name: \"LicenseRef-a \\\"b\\\"\"\n"), "{other}");
         assert!(other.contains("rounded") && !other.contains("held-out"));

@@ -5,7 +5,7 @@
 //!
 //! | type | parquet and Arrow | CSV |
 //! |---|---|---|
-//! | `integer` | unsigned, 64 bits | digits |
+//! | `integer` | signed, 64 bits | digits |
 //! | `flag` | boolean | `true`, `false` |
 //! | `text` | UTF-8 | text, in quotes where it needs them |
 //!
@@ -80,7 +80,7 @@ pub enum Field<R> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ValueType {
-    /// An unsigned integer of 64 bits.
+    /// A signed integer of 64 bits that is not negative. What exceeds 2^63 - 1 is that.
     Integer,
     /// A boolean.
     Flag,

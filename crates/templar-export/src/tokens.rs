@@ -23,7 +23,7 @@ use templar_blob::{BlobSource, ReadError};
 use templar_data::{MAX_TOKENIZER_BYTES, PageError, Split, shard_tokens};
 use templar_manifest::{Dataset, DatasetId, Shard};
 
-use crate::card::{licence_lines, plain};
+use crate::card::{licence_lines, plain, stated};
 use crate::new_folder::{NewFolder, NewFolderError};
 use crate::tables::sink::Sink;
 use crate::tables::{TableFormat, TablesError};
@@ -169,7 +169,7 @@ fn card(source: TokensSource<'_>, format: ListFormat, length: u32) -> String {
         dataset.validation_tokens(),
         dataset.documents,
         dataset.vocab_size,
-        plain(&dataset.source),
+        stated(&dataset.source),
         plain(&dataset.licence),
     );
     text

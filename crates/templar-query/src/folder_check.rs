@@ -31,6 +31,8 @@ pub struct FolderCheck {
     pub is_rounded: bool,
     /// The differences, one sentence each. None where the folder is the checkpoint.
     pub differences: Vec<String>,
+    /// The names in the folder that nothing was compared with, ascending: the card, settings, and what others laid there.
+    pub not_compared: Vec<String>,
 }
 
 impl From<QueryError> for FolderCheckError {
@@ -45,6 +47,9 @@ pub enum FolderCheckError {
     /// The folder cannot be read.
     #[error(transparent)]
     Folder(#[from] hf::ImportError),
+    /// The names in the folder cannot be listed.
+    #[error("the folder cannot be listed")]
+    List(#[source] std::io::Error),
     /// The tokenizer of the folder cannot be read.
     #[error("the tokenizer of the folder cannot be read")]
     Tokenizer(#[source] std::io::Error),
@@ -85,8 +90,14 @@ impl FolderCheck {
     ) -> Result<Self, FolderCheckError> {
         let (spec, parameters) = hf::import(dir)?;
         let node = access.fold(context).map_err(query)?;
-        let mut check =
-            Self { run: context.run, checkpoint: None, window: None, is_rounded: false, differences: Vec::new() };
+        let mut check = Self {
+            run: context.run,
+            checkpoint: None,
+            window: None,
+            is_rounded: false,
+            differences: Vec::new(),
+            not_compared: not_compared(dir).map_err(FolderCheckError::List)?,
+        };
         let specs = &context.recipe.tensors;
         if templar_model::tensors(&spec).ok().as_ref() != Some(specs) {
             check.differences.push("config.json describes another model than the run trains".to_owned());
@@ -149,6 +160,10 @@ impl FolderCheck {
         if whole(spec) != whole(&own) {
             self.differences.push(format!("config.json describes {spec:?}, the run trains {own:?}"));
         }
+        let (ends, _) = hf::ends_and_start(dir)?;
+        if !ends.contains(&context.dataset.end_token) {
+            self.differences.push(format!("the folder's texts do not end with token {}", context.dataset.end_token));
+        }
         let json = std::fs::read(dir.join("tokenizer.json")).map_err(FolderCheckError::Tokenizer)?;
         let id: Hash = context.dataset.tokenizer.hash();
         if Hash::of(&json) != id {
@@ -159,4 +174,19 @@ impl FolderCheck {
         }
         Ok(())
     }
+}
+
+/// The names in a folder of everything that is neither weights, nor config, nor tokenizer.
+fn not_compared(dir: &Path) -> std::io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let is_compared = ["config.json", "tokenizer.json", "model.safetensors.index.json"].contains(&name.as_str())
+            || name.ends_with(".safetensors");
+        if !is_compared {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
 }

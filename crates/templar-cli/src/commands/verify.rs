@@ -78,6 +78,9 @@ fn verify_folder(invocation: &Invocation, args: &VerifyArgs, folder: &Path) -> C
     let answer = if check.is_match() { AuditAnswer::Match } else { AuditAnswer::Mismatch };
     let mut text: String = check.differences.iter().map(|difference| format!("{difference}\n")).collect();
     text.push_str(&format!("{}: {}", verdict::own_word(printer, answer), found(&check, &context.genesis.name)));
+    if !check.not_compared.is_empty() {
+        printer.talk(format_args!("not compared: {}", check.not_compared.join(", ")));
+    }
     let mut value = serde_json::to_value(&check).unwrap_or_default();
     value["verdict"] = json!(answer);
     printer.data(&value, text);

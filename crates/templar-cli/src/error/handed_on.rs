@@ -88,7 +88,7 @@ impl From<FolderCheckError> for CommandError {
     fn from(error: FolderCheckError) -> Self {
         let (code, hint) = match &error {
             FolderCheckError::Folder(error) => hugging_face(error),
-            FolderCheckError::Tokenizer(source) => io(source),
+            FolderCheckError::List(source) | FolderCheckError::Tokenizer(source) => io(source),
             FolderCheckError::Query(error) => query(error),
             FolderCheckError::Checkpoint { .. } => {
                 hint(Code::Partial, "--checkpoint names another checkpoint; `templar fetch` brings this one")

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow_array::builder::{BooleanBuilder, StringBuilder, UInt64Builder};
+use arrow_array::builder::{BooleanBuilder, Int64Builder, StringBuilder};
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Schema, SchemaRef};
 use templar_manifest::Hash;
@@ -18,7 +18,7 @@ const BATCH_ROWS: usize = 1 << 16;
 
 /// The values of a column that are not written yet.
 enum Values {
-    Integers(UInt64Builder),
+    Integers(Int64Builder),
     Flags(BooleanBuilder),
     Texts(StringBuilder),
 }
@@ -26,7 +26,7 @@ enum Values {
 impl Values {
     fn new(value_type: ValueType) -> Self {
         match value_type {
-            ValueType::Integer => Self::Integers(UInt64Builder::new()),
+            ValueType::Integer => Self::Integers(Int64Builder::new()),
             ValueType::Flag => Self::Flags(BooleanBuilder::new()),
             ValueType::Text => Self::Texts(StringBuilder::new()),
         }
@@ -35,8 +35,8 @@ impl Values {
     fn push<R>(&mut self, field: &Field<R>, row: &R) {
         let hex = |bytes| Hash::from_bytes(bytes).to_string();
         match (self, field) {
-            (Self::Integers(values), Field::Integer(of)) => values.append_value(of(row)),
-            (Self::Integers(values), Field::OptionalInteger(of)) => values.append_option(of(row)),
+            (Self::Integers(values), Field::Integer(of)) => values.append_value(signed(of(row))),
+            (Self::Integers(values), Field::OptionalInteger(of)) => values.append_option(of(row).map(signed)),
             (Self::Flags(values), Field::Flag(of)) => values.append_value(of(row)),
             (Self::Texts(values), Field::Id(of)) => values.append_value(hex(of(row))),
             (Self::Texts(values), Field::OptionalId(of)) => values.append_option(of(row).map(hex)),
@@ -53,6 +53,12 @@ impl Values {
             Self::Texts(values) => Arc::new(values.finish()),
         }
     }
+}
+
+/// A number as tables have it. A difference of unsigned columns wraps silently in most programs, so columns are signed.
+/// No amount, count or measured loss comes near the limit; a loss that somebody claims may.
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 /// The file of a table while it is written.
@@ -118,7 +124,7 @@ impl<R> TableFile<R> {
 fn arrow_schema(columns: &[ColumnSchema]) -> Schema {
     let field = |column: &ColumnSchema| {
         let data_type = match column.value_type {
-            ValueType::Integer => DataType::UInt64,
+            ValueType::Integer => DataType::Int64,
             ValueType::Flag => DataType::Boolean,
             ValueType::Text => DataType::Utf8,
         };

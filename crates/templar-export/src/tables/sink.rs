@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::UInt64Type;
+use arrow_array::types::Int64Type;
 use arrow_array::{Array, RecordBatch};
 use arrow_ipc::writer::FileWriter;
 use arrow_schema::{DataType, SchemaRef};
@@ -121,7 +121,7 @@ fn write_csv(file: &mut impl Write, batch: &RecordBatch) -> io::Result<()> {
                 continue;
             }
             match column.data_type() {
-                DataType::UInt64 => write!(file, "{}", column.as_primitive::<UInt64Type>().value(row))?,
+                DataType::Int64 => write!(file, "{}", column.as_primitive::<Int64Type>().value(row))?,
                 DataType::Boolean => write!(file, "{}", column.as_boolean().value(row))?,
                 _ => write_text(file, column.as_string::<i32>().value(row))?,
             }

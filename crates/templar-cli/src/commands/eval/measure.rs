@@ -1,5 +1,6 @@
 //! One measurement, from the files to the result.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -103,13 +104,8 @@ pub(crate) fn run(invocation: &Invocation, args: &MeasureArgs) -> CommandResult 
         let error = CommandError::says(Code::Usage, "a folder is no checkpoint of a run, so no run keeps the result");
         return Err(error.hint("name a checkpoint with --model @, or write the result with --out DIR"));
     }
-    if let Some(out) = &args.out {
-        std::fs::create_dir_all(out)?;
-    }
+    args.samples.as_deref().map_or(Ok(()), can_be_written)?;
     let done = measure(invocation, &mut model, &subject, &inputs, args.out.as_deref())?;
-    if let Some(path) = &args.samples {
-        write_whole(path, samples(&done.outcomes).as_bytes(), Privacy::Everybody)?;
-    }
     let mut value = report::value(&done.measured, model.root.as_ref(), model.checkpoint.as_ref());
     let mut written = None;
     if let (Some(out), Some(evaluation)) = (&args.out, &done.evaluation) {
@@ -122,6 +118,9 @@ pub(crate) fn run(invocation: &Invocation, args: &MeasureArgs) -> CommandResult 
         let home = Home::open(invocation.root()?)?;
         KeptEvaluations::of(&home, run).keep(evaluation, evaluation.sign(key))?;
         invocation.printer.talk("the home keeps the signed result; `templar log` shows it");
+    }
+    if let Some(path) = &args.samples {
+        write_whole(path, samples(&done.outcomes).as_bytes(), Privacy::Everybody)?;
     }
     value["id"] = json!(done.evaluation.as_ref().map(Evaluation::id));
     value["exact"] = json!(model.scorer.is_exact());
@@ -157,7 +156,17 @@ pub(crate) fn measure(
             let questions = Table::read(task, &inputs.files, limit)?;
             let examples = Table::read(task, if shots > 0 { &inputs.example_files } else { &[] }, None)?;
             let shown = (shots as usize, &examples.sources[..]);
-            let benchmark = Benchmark::new(task, &questions.sources, shown, &mut model.encoder())?;
+            let mut encoder = model.encoder();
+            let benchmark = Benchmark::new(task, &questions.sources, shown, &mut encoder)?;
+            let shortened = encoder.shortened();
+            if shortened > 0 {
+                printer.warn(format_args!(
+                    "{shortened} of {} answers do not fit the model's context of {} tokens with all that stands before \
+                     them; the beginning is left out, as lm-evaluation-harness does",
+                    benchmark.requests().len(),
+                    model.scorer.positions()
+                ));
+            }
             let requests = benchmark.requests();
             let scores =
                 scored(model, requests, &mut |scoring, scorer| progress::run(printer, folder, scoring, scorer))?;
@@ -191,6 +200,18 @@ fn scored(model: &mut Measurable, requests: &[Request], work: &mut Work<'_>) -> 
     let scores = scoring.scores().ok_or_else(|| CommandError::says(Code::Bug, "a request has no score"))?;
     saved.remove();
     Ok(scores)
+}
+
+/// Refuses the path of a file that cannot be written, before the work is done.
+fn can_be_written(path: &Path) -> Result<(), CommandError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let error = match std::fs::metadata(folder) {
+        Err(error) => error,
+        Ok(found) if !found.is_dir() => ErrorKind::NotADirectory.into(),
+        Ok(_) if path.is_dir() => ErrorKind::IsADirectory.into(),
+        Ok(_) => return Ok(()),
+    };
+    Err(progress::unwritable(path, error))
 }
 
 fn one(files: &[PathBuf]) -> Result<&PathBuf, CommandError> {

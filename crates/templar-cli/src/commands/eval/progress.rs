@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use templar_eval::{Scorer, Scoring};
 use templar_home::files::{Privacy, write_whole};
 
-use crate::error::CommandError;
+use crate::error::{Code, CommandError};
 use crate::printer::{Printer, amount, span};
 
 /// The time between two states that are saved, and between two lines where stderr is no terminal.
@@ -16,6 +16,12 @@ const EVERY: Duration = Duration::from_secs(10);
 
 /// The largest saved state that is read, in bytes.
 const MAX_STATE_BYTES: u64 = 1 << 30;
+
+/// The error about a place of results that cannot be written.
+pub(super) fn unwritable(path: &Path, error: std::io::Error) -> CommandError {
+    let what = format!("{} cannot be written", path.display());
+    CommandError::new(Code::Failed, anyhow::Error::new(error).context(what))
+}
 
 /// The file of a saved state, if there is one.
 pub(super) struct Saved(Option<PathBuf>);
@@ -28,13 +34,16 @@ impl Saved {
     }
 }
 
-/// Scores everything that is left. With a folder, a state in it is resumed, and saved every few seconds.
+/// Scores everything that is left. With a folder, which is made, a state in it is resumed, and saved every few seconds.
 pub(super) fn run(
     printer: Printer,
     folder: Option<&Path>,
     scoring: &mut Scoring,
     scorer: &mut Scorer,
 ) -> Result<Saved, CommandError> {
+    if let Some(folder) = folder {
+        std::fs::create_dir_all(folder).map_err(|error| unwritable(folder, error))?;
+    }
     let path = folder.map(|folder| folder.join(format!("evaluation-{}.state", scoring.id().short())));
     if let Some(path) = &path
         && std::fs::metadata(path).is_ok_and(|file| file.len() <= MAX_STATE_BYTES)
