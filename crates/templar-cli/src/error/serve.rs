@@ -35,7 +35,11 @@ impl From<KeysError> for CommandError {
         let meaning = match &error {
             KeysError::Io { source, .. } => io(source),
             KeysError::Hash { .. } => hint(Code::Failed, "`printf %s \"$KEY\" | b3sum` prints the hash of a key"),
-            _ => plain(Code::Failed),
+            KeysError::Parse { .. } | KeysError::None(_) => hint(
+                Code::Failed,
+                "each key has lines such as `[[key]]`, `name = \"alice\"` and `hash = \"...\"`; the guide lists all",
+            ),
+            KeysError::TooLong(_) | KeysError::Twice(..) => plain(Code::Failed),
         };
         meant(meaning, error)
     }
