@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn a_mistake_in_a_schedule_is_found_before_the_node_starts() {
         for (text, words) in [
-            ("", "missing field `measure`"),
+            ("", "at line 1, column 1: the key `measure` is missing"),
             ("every = 0\n[[measure]]\ntext = \"text\"", "measures nothing"),
             ("measure = []", "measures nothing"),
             ("[[measure]]\ntask = \"chess\"\nfile = [\"arc.jsonl\"]", "chess"),
