@@ -67,7 +67,7 @@ impl Drop for Bar {
 }
 
 fn style() -> ProgressStyle {
-    let style = ProgressStyle::with_template("[{bar:20}] {msg}");
+    let style = ProgressStyle::with_template("[{bar:20}] {wide_msg}");
     style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("##.")
 }
 

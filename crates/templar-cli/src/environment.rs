@@ -26,6 +26,8 @@ use std::str::FromStr;
 use templar_device::DeviceChoices;
 use templar_node::settings::NetworkSettings;
 
+use crate::address::address;
+
 /// The settings in the environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Environment {
@@ -81,7 +83,8 @@ fn columns(value: &str) -> Option<usize> {
 
 /// The number that a variable says.
 fn recheck(count: Option<String>) -> Result<Option<u32>, String> {
-    let read = |count: String| count.parse().map_err(|error| format!("TEMPLAR_RECHECK: {count:?}: {error}"));
+    let read =
+        |count: String| count.parse().map_err(|_| format!("TEMPLAR_RECHECK: {count:?}: expected a whole number"));
     count.map(read).transpose()
 }
 
@@ -92,19 +95,21 @@ fn device(named: Option<String>) -> Result<Option<DeviceChoices>, String> {
 
 /// Reads the variables about the network; `filled` gives the value of a variable that is not empty.
 fn network(filled: impl Fn(&str) -> Option<String>) -> Result<NetworkSettings, String> {
+    let read = |name: &str| filled(name).map(|value| address(&value).map_err(|error| format!("{name}: {error}")));
     fn parsed<T: FromStr<Err: std::fmt::Display>>(name: &str, value: Option<String>) -> Result<Option<T>, String> {
         value.map(|value| value.parse().map_err(|error| format!("{name}: {error}"))).transpose()
     }
+    let lan = |value: String| value.parse().map_err(|_| format!("TEMPLAR_LAN: {value:?} is neither true nor false"));
     let advertise = filled("TEMPLAR_ADVERTISE").map(|list| {
-        let addrs = list.split(',').map(|addr| addr.trim().parse());
+        let addrs = list.split(',').map(address);
         addrs.collect::<Result<Vec<_>, _>>().map_err(|error| format!("TEMPLAR_ADVERTISE: {error}"))
     });
     Ok(NetworkSettings {
-        bind: parsed("TEMPLAR_BIND", filled("TEMPLAR_BIND"))?,
-        lan: parsed("TEMPLAR_LAN", filled("TEMPLAR_LAN"))?,
+        bind: read("TEMPLAR_BIND").transpose()?,
+        lan: filled("TEMPLAR_LAN").map(lan).transpose()?,
         relay: parsed("TEMPLAR_RELAY", filled("TEMPLAR_RELAY"))?,
         advertise: advertise.transpose()?,
-        metrics: parsed("TEMPLAR_METRICS", filled("TEMPLAR_METRICS"))?,
+        metrics: read("TEMPLAR_METRICS").transpose()?,
         limits: parsed("TEMPLAR_LIMITS", filled("TEMPLAR_LIMITS"))?.unwrap_or_default(),
     })
 }

@@ -11,6 +11,7 @@ mod meaning;
 mod models;
 mod network;
 mod serve;
+mod words;
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -110,15 +111,7 @@ impl CommandError {
 
     /// The error, followed by its causes.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let mut lines: Vec<String> = Vec::new();
-        for error in self.error.chain() {
-            let line = error.to_string();
-            // Some errors quote their cause. Such a cause is not printed again.
-            if lines.last().is_none_or(|last| !last.contains(&line)) {
-                lines.push(line);
-            }
-        }
-        lines
+        words::lines(&self.error)
     }
 
     /// Prints the error, its causes and its hint.
@@ -196,6 +189,9 @@ meanings! {
 /// The advice for a run whose own files are damaged. It never makes a validator forget what it has signed.
 const MEND: &str = "`templar store scrub` keeps every entry that is whole; peers send the others again";
 
+const NO_RUN: &str = "`templar run use NAME` chooses one that `templar run list` shows, `templar run join TICKET` takes one from \
+     others, and `templar run new NAME --dataset D` makes one";
+
 const READ_ONLY: &str = "commands that only read work in this home; to change it, give this user the right to write there, or copy \
      the home to a disk that can be written";
 
@@ -223,9 +219,7 @@ fn name(error: &NameError) -> Meaning {
             "`templar log` lists what closed windows made; `templar fetch HASH` asks peers for a whole hash",
         ),
         NameError::NotClosed { .. } => hint(Code::NotFound, "`templar log` lists the closed windows"),
-        NameError::NeedsRun(_) => {
-            hint(Code::NotFound, "`templar run use NAME` chooses one that `templar run list` shows")
-        }
+        NameError::NeedsRun(_) => hint(Code::NotFound, NO_RUN),
         NameError::UnknownRun(_) => hint(Code::NotFound, "`templar run list` lists the runs of this home"),
         NameError::UnknownDataset(_) => {
             hint(Code::NotFound, "`templar dataset import --bundled` imports the one that comes with the program")
@@ -330,11 +324,7 @@ fn apply(error: &HandInError) -> Meaning {
 fn run(error: &RunError) -> Meaning {
     match error {
         RunError::Unknown(_) => hint(Code::NotFound, "`templar run list` lists the runs of this home"),
-        RunError::None => hint(
-            Code::NotFound,
-            "`templar run use NAME` chooses one that `templar run list` shows, `templar run join TICKET` takes one from \
-             others, and `templar run new NAME --dataset D` makes one",
-        ),
+        RunError::None => hint(Code::NotFound, NO_RUN),
         RunError::Read { source, .. } => read(source),
         RunError::Decode { .. } => plain(Code::Verification),
         RunError::Journal { .. } => hint(Code::Verification, MEND),

@@ -13,6 +13,7 @@
 //! assert!(help.contains("# templar audit\n"));
 //! ```
 
+mod address;
 mod bar;
 mod bug;
 mod commands;

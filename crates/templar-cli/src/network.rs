@@ -13,7 +13,7 @@ use templar_home::access::Access;
 use templar_home::context::{RunContext, read_manifest};
 use templar_home::memory::Memory;
 use templar_manifest::{Genesis, Hash};
-use templar_net::{PeerAddr, Reach, Relays, Ticket};
+use templar_net::{Addr, PeerAddr, Reach, Relays, Ticket};
 use templar_node::driver::{self, DriverConfig, NodeParts};
 use templar_node::event::NodeEvent;
 use templar_node::exchange::{self, Destination};
@@ -23,6 +23,7 @@ use templar_query::find::{runs_named, seen_chain};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
+use crate::address::address;
 use crate::bar::Bar;
 use crate::error::{Code, CommandError};
 use crate::invocation::Invocation;
@@ -37,7 +38,7 @@ const EVENTS: usize = 256;
 pub(crate) struct Listen {
     /// Listen at this address; [::] stands for all of IPv6 and IPv4 [default: any port, on loopback; on all interfaces
     /// with --lan, --relay or --advertise, and if a peer to reach is on another machine]
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     pub(crate) bind: Option<SocketAddr>,
     /// Find nodes of the run in the local network by multicast (mDNS), and be found by them
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -46,7 +47,7 @@ pub(crate) struct Listen {
     #[arg(long, value_name = "RELAY")]
     relay: Option<Relays>,
     /// Advertise this address too: a UDP port that is forwarded to this node
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     advertise: Vec<SocketAddr>,
     /// Limit what peers may use, such as upload=2MB (a second) or connections=64; the guide to networks lists
     /// all limits
@@ -107,6 +108,26 @@ fn out_of_reach(peer: &PeerAddr, networking: &Networking) -> CommandError {
     CommandError::says(Code::Usage, text).hint("listen at all addresses: leave out --bind, or pass --bind '[::]:0'")
 }
 
+/// The same error of a transfer, with a word about peers whose addresses all lead to the machine that uses them.
+pub(crate) fn unreached(error: CommandError, peers: &[PeerAddr]) -> CommandError {
+    match only_this_machine(peers) {
+        Some(hint) if error.code() == Code::NotFound => error.more(hint),
+        _ => error,
+    }
+}
+
+/// What to do about peers whose addresses all lead to the machine that uses them, such as 127.0.0.1; `None` where there
+/// is no peer, or one with another address.
+pub(crate) fn only_this_machine(peers: &[PeerAddr]) -> Option<String> {
+    let addrs: Vec<&Addr> = peers.iter().flat_map(|peer| &peer.addrs).collect();
+    let is_here = |addr: &&Addr| addr.ip().is_some_and(|addr| Reach::of(addr.ip()) == Reach::Machine);
+    let first = addrs.first().filter(|_| addrs.iter().all(is_here))?;
+    Some(format!(
+        "{first} leads to this machine itself: if the peer is on another one, ask for a ticket that it prints with --bind \
+         0.0.0.0:4433"
+    ))
+}
+
 /// The home as the destination of a transfer.
 pub(crate) fn destination<'a>(access: &'a Access, networking: &'a Networking) -> Result<Destination<'a>, CommandError> {
     let store = access.store().ok_or_else(read_only)?;
@@ -144,7 +165,8 @@ pub(crate) fn join(
     if !access.home.runs()?.contains(&run) {
         let to = destination(access, networking)?;
         let _bar = Bar::of(to.tally.clone(), printer, access.runtime());
-        interruptible(access.runtime(), exchange::join(&to, ticket))??;
+        interruptible(access.runtime(), exchange::join(&to, ticket))?
+            .map_err(|error| unreached(error.into(), &ticket.peers))?;
         let genesis = read_manifest::<Genesis>(access.blobs(), &ticket.run)?;
         refuse_seen_chain(access, &genesis)?;
         look_at_name(access, &genesis, printer)?;
@@ -198,7 +220,7 @@ pub(crate) fn tell_reach(printer: &Printer, addresses: &[String], reach: Option<
             "the ticket holds no address, so nobody finds this node with it; bring a network interface up, or use a relay",
         ),
         Some(Reach::Machine) => printer.talk(format_args!(
-            "only this machine can use the ticket, which holds {list}; others can with --bind 0.0.0.0:4433 once a network interface is up"
+            "only this machine can use the ticket, which holds {list}; others can with --bind 0.0.0.0:4433, where this machine is in a network"
         )),
         Some(Reach::Local) => printer.talk(format_args!("the ticket holds {list}, for the local network")),
         Some(Reach::Global) => printer.talk(format_args!("the ticket holds {list}")),
@@ -276,4 +298,19 @@ pub(crate) fn delays(text: &str) -> Result<(Duration, u64), String> {
     let parsed = text.split_once(':').and_then(|(longest, seed)| Some((longest.parse().ok()?, seed.parse().ok()?)));
     let (longest, seed) = parsed.ok_or("expected MILLISECONDS:SEED")?;
     Ok((Duration::from_millis(longest), seed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_lead_nowhere_else_are_told() {
+        let peer = |addrs: &str| format!("58{}@{addrs}", "66".repeat(31)).parse::<PeerAddr>().unwrap();
+        let here = only_this_machine(&[peer("127.0.0.1:4433")]).unwrap();
+        assert!(here.starts_with("127.0.0.1:4433 leads to this machine itself"), "{here}");
+        assert!(only_this_machine(&[peer("[::1]:4433")]).is_some());
+        assert_eq!(only_this_machine(&[peer("127.0.0.1:4433"), peer("10.77.0.1:4433")]), None);
+        assert_eq!(only_this_machine(&[]), None);
+    }
 }

@@ -59,6 +59,11 @@ impl Printer {
         Self { mode: Mode::Quiet, ..self }
     }
 
+    /// The width of a line, in characters; `None` where it is not known.
+    pub(crate) fn width(&self) -> Option<usize> {
+        self.columns.or_else(terminal_columns)
+    }
+
     /// Whether the output is JSON.
     pub(crate) fn is_json(&self) -> bool {
         self.mode == Mode::Json
@@ -133,7 +138,7 @@ impl Printer {
     /// Prose for stdout, wrapped at words. Every line but the first begins with `indent`. A word that is longer than
     /// a line, such as a hash or a path, stays whole.
     pub(crate) fn prose(&self, text: &str, indent: &str) -> String {
-        wrap(text, indent, self.columns.or_else(terminal_columns))
+        wrap(text, indent, self.width())
     }
 
     /// Facts for stdout, each with its name before it. A long fact goes on under its beginning.

@@ -62,7 +62,7 @@ mod share;
 mod source;
 mod tokenizer;
 mod verify;
-mod words;
+pub mod words;
 
 pub use assembly::ImportedFile;
 pub use duplicates::{Duplicates, OnDuplicate};

@@ -4,9 +4,10 @@
 //! without regard to upper and lower case, as the SPDX specification asks, and are written as the list writes them. A
 //! licence that has no identifier is written `LicenseRef-` and a name of one's own.
 
+use spdx::error::Reason;
 use spdx::flags::IS_DEPRECATED;
 use spdx::identifiers::{EXCEPTIONS, LICENSES};
-use spdx::{Expression, ParseMode};
+use spdx::{Expression, ParseError, ParseMode};
 
 /// A licence is no SPDX expression.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +49,7 @@ pub fn checked_licence(text: &str) -> Result<String, LicenceError> {
         return Err(refused("it is empty".to_owned()));
     }
     let licence = with_listed_spelling(text.trim());
-    let expression = Expression::parse_mode(&licence, MODE).map_err(|error| refused(error.reason.to_string()))?;
+    let expression = Expression::parse_mode(&licence, MODE).map_err(|error| refused(in_words(&error)))?;
     // The parser takes a reference without a name.
     if licence.split(|c: char| !is_word(c)).any(|word| word.ends_with("Ref-")) {
         return Err(refused("a name is missing after LicenseRef-".to_owned()));
@@ -57,6 +58,27 @@ pub fn checked_licence(text: &str) -> Result<String, LicenceError> {
         return Err(refused(format!("{NO_ASSERTION} says that nothing is known of the licence")));
     }
     Ok(licence)
+}
+
+/// The fault of an expression. Its words are told by the text itself, since the parser's error has their place in it.
+fn in_words(error: &ParseError) -> String {
+    let word = error.original.get(error.span.clone()).unwrap_or_default().trim();
+    let at = if word.is_empty() { "at its end".to_owned() } else { format!("at {word:?}") };
+    match error.reason {
+        Reason::UnknownLicense | Reason::UnknownException | Reason::UnknownTerm => {
+            format!("{word:?} is no identifier of the list of SPDX")
+        }
+        Reason::Empty => "it is empty".to_owned(),
+        Reason::InvalidCharacters => format!("{word:?} has letters that no expression has"),
+        Reason::UnclosedParens => "a bracket is not closed".to_owned(),
+        Reason::UnopenedParens => "a bracket is closed that was not opened".to_owned(),
+        Reason::Unexpected(_) => format!("something else must stand {at}: identifiers are joined by AND, OR and WITH"),
+        Reason::SeparatedPlus => "a blank stands before the +".to_owned(),
+        Reason::GnuNoPlus | Reason::GnuPlusWithSuffix => {
+            format!("{word:?} is written with -or-later instead of a +")
+        }
+        Reason::DeprecatedLicenseId => format!("{word:?} is outdated"),
+    }
 }
 
 /// An identifier in the list that names no licence.
@@ -156,6 +178,11 @@ mod tests {
             let error = checked_licence(given).unwrap_err();
             assert!(error.to_string().contains("is no SPDX expression: "), "{error}");
         }
+        let why = |given| checked_licence(given).unwrap_err().reason;
+        assert_eq!(why("MIT OR"), "something else must stand at its end: identifiers are joined by AND, OR and WITH");
+        assert_eq!(why("other"), "\"other\" is no identifier of the list of SPDX");
+        assert_eq!(why("MIT OR nonsense"), "\"nonsense\" is no identifier of the list of SPDX");
+        assert_eq!(why("(MIT"), "a bracket is not closed");
     }
 
     #[test]

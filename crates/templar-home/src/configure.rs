@@ -4,6 +4,7 @@
 //! not exist is an error that suggests the nearest one.
 
 use serde_json::Value;
+use templar_data::words;
 use templar_manifest::{
     AggregationRule, Arithmetic, BlobId, CompressionSpec, ContextSegment, Dataset, DatasetId, Deadlines, EmissionSpec,
     GauntletSpec, Genesis, Hash, Initial, InnerSpec, ModelSpec, OuterSegment, OuterSpec, PublicKey, Quantiser,
@@ -369,8 +370,9 @@ fn override_with(genesis: &Genesis, settings: &[String]) -> Result<Genesis, Conf
         let value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
         let before = std::mem::replace(place, value);
         if let Err(error) = serde_json::from_value::<Genesis>(tree.clone()) {
-            let kind = kind(&before);
-            return Err(ConfigureError::Value(format!("{key} is {before}, {kind}, and cannot be {text} ({error})")));
+            let is = if before.is_object() { kind(&before).to_owned() } else { format!("{before}, {}", kind(&before)) };
+            let why = words::misfit(&error.to_string());
+            return Err(ConfigureError::Value(format!("{key} is {is}, and cannot be {text}: {why}")));
         }
     }
     serde_json::from_value(tree).map_err(wrong)

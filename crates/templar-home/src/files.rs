@@ -65,7 +65,8 @@ fn written_beside(
     privacy: Privacy,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<tempfile::NamedTempFile, HomeError> {
-    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder_of(path)).map_err(at(path))?;
+    let made = tempfile::Builder::new().prefix(".new-").tempfile_in(folder_of(path));
+    let mut file = made.map_err(|error| at(path)(without_other_path(error)))?;
     write(&mut file).map_err(at(path))?;
     #[cfg(unix)]
     {
@@ -78,16 +79,33 @@ fn written_beside(
     Ok(file)
 }
 
+/// The same error without the path that a library has added, which is that of a temporary file.
+fn without_other_path(error: io::Error) -> io::Error {
+    let said = error.to_string();
+    match said.rsplit_once(" at path ") {
+        Some((said, _)) if error.get_ref().is_some() => io::Error::new(error.kind(), said.to_owned()),
+        _ => error,
+    }
+}
+
 /// Makes the names in a directory durable. A new file may vanish in a power cut before this returns.
 pub(crate) fn sync_dir(dir: &Path) -> Result<(), HomeError> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(at(dir))
 }
 
 /// Reads a text file, but no more than 1 MiB of it.
+///
+/// # Errors
+/// [`HomeError::Io`], also where the file is no text: then the kind is [`InvalidData`](io::ErrorKind::InvalidData).
 pub fn read_small(path: &Path) -> Result<String, HomeError> {
     use std::io::Read as _;
     let mut text = String::new();
-    File::open(path).and_then(|file| file.take(1 << 20).read_to_string(&mut text)).map_err(at(path))?;
+    File::open(path).and_then(|file| file.take(1 << 20).read_to_string(&mut text)).map_err(|error| {
+        at(path)(match error.kind() {
+            io::ErrorKind::InvalidData => io::Error::new(error.kind(), "it is not text in UTF-8"),
+            _ => error,
+        })
+    })?;
     Ok(text)
 }
 
@@ -100,6 +118,24 @@ mod tests {
         let folders =
             ["owner.key", "./owner.key", "keys/owner.key", "/owner.key"].map(|path| folder_of(Path::new(path)));
         assert_eq!(folders, [".", ".", "keys", "/"].map(Path::new));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_made_or_read_is_told_without_the_words_of_libraries() {
+        let dir = tempfile::tempdir().unwrap();
+        let inside = dir.path().join("missing").join("file");
+        let HomeError::Io { path, source } = write_whole(&inside, b"text", Privacy::Owner).unwrap_err() else {
+            panic!()
+        };
+        assert_eq!((path, source.kind()), (inside.clone(), io::ErrorKind::NotFound));
+        assert_eq!(source.to_string(), io::Error::from_raw_os_error(2).to_string());
+        let odd = dir.path().join("odd");
+        fs::write(&odd, b"caf\xe9").unwrap();
+        let HomeError::Io { source, .. } = read_small(&odd).unwrap_err() else { panic!() };
+        assert_eq!(
+            (source.kind(), source.to_string().as_str()),
+            (io::ErrorKind::InvalidData, "it is not text in UTF-8")
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use templar_data::words;
 use templar_manifest::{Hash, Payload, PublicKey, RecordId, RunId, Signed, WindowHeader, WindowIndex};
 use templar_protocol::{Entry, Node, Verified};
 
@@ -173,7 +174,7 @@ impl Memory {
         if lines.next().and_then(|line| line.parse().ok()) != Some(Hash::of(memory.as_bytes())) {
             return Err(HomeError::Damaged { path });
         }
-        serde_json::from_str(memory).map_err(|error| HomeError::Parse { path, reason: error.to_string() })
+        serde_json::from_str(memory).map_err(|error| HomeError::Parse { path, reason: words::json(&error) })
     }
 
     /// Writes the memory, durably.

@@ -8,6 +8,7 @@
 use std::io;
 
 use serde::{Deserialize, Serialize};
+use templar_data::words;
 use templar_manifest::{Certificate, PublicKey, Registration, RunId, SecretKey, Signature, WindowIndex};
 use templar_protocol::{Member, Node};
 
@@ -89,7 +90,7 @@ impl Application {
         match read_small(&path) {
             Ok(text) => serde_json::from_str(&text)
                 .map(Some)
-                .map_err(|error| HomeError::Parse { path, reason: error.to_string() }),
+                .map_err(|error| HomeError::Parse { path, reason: words::json(&error) }),
             Err(HomeError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }

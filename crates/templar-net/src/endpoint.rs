@@ -14,6 +14,7 @@ use templar_manifest::Hash;
 use crate::config::{Congestion, NetConfig};
 use crate::error::BindError;
 use crate::peers::discovery::{Discovery, Relays};
+use crate::words;
 
 #[cfg(feature = "lan")]
 pub(crate) mod lan;
@@ -64,7 +65,7 @@ pub(crate) async fn bind(config: &NetConfig, run: &Hash, publish: Publish) -> Re
         let run: UserData = run.to_string().parse().map_err(|_| BindError::Limit { name: "run" })?;
         builder = builder.user_data_for_address_lookup(run);
     }
-    builder.bind().await.map_err(|error| addr_error(format!("{error:#}")))
+    builder.bind().await.map_err(|error| addr_error(words::of_system(&error)))
 }
 
 /// The QUIC settings that follow from the limits.

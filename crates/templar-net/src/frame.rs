@@ -9,6 +9,7 @@ use iroh::endpoint::{ReadExactError, RecvStream, SendStream};
 use serde::{Deserialize, Serialize};
 
 use crate::foreign::ForeignText;
+use crate::words;
 
 /// The number of bytes for which memory is allocated before they have arrived.
 const STEP: usize = 64 << 10;
@@ -60,7 +61,7 @@ pub(crate) fn decode<'a, T: Deserialize<'a>>(frame: &'a [u8]) -> Result<T, Frame
 /// Writes a message of at most `max` bytes as one frame.
 pub(crate) async fn write<T: Serialize>(stream: &mut SendStream, message: &T, max: usize) -> Result<(), FrameError> {
     let frame = encode(message, max)?;
-    stream.write_all(&frame).await.map_err(|error| FrameError::Lost(ForeignText::of(error)))
+    stream.write_all(&frame).await.map_err(|error| FrameError::Lost(words::unwritten(&error)))
 }
 
 /// Reads the length in front of a frame and checks that it is at most `max` bytes.
@@ -68,7 +69,7 @@ pub(crate) async fn read_len(stream: &mut RecvStream, max: usize) -> Result<usiz
     let mut prefix = [0; 4];
     stream.read_exact(&mut prefix).await.map_err(|error| match error {
         ReadExactError::FinishedEarly(0) => FrameError::Ended,
-        other => FrameError::Lost(ForeignText::of(other)),
+        other => FrameError::Lost(words::cut_short(&other)),
     })?;
     let len = u32::from_le_bytes(prefix) as usize;
     if len > max { Err(FrameError::TooLong { len, max }) } else { Ok(len) }
@@ -80,7 +81,7 @@ pub(crate) async fn read_body(stream: &mut RecvStream, len: usize) -> Result<Byt
     while body.len() < len {
         let start = body.len();
         body.resize(len.min(start + STEP), 0);
-        stream.read_exact(&mut body[start..]).await.map_err(|error| FrameError::Lost(ForeignText::of(error)))?;
+        stream.read_exact(&mut body[start..]).await.map_err(|error| FrameError::Lost(words::cut_short(&error)))?;
     }
     Ok(body.into())
 }

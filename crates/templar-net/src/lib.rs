@@ -100,6 +100,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 mod ticket;
+mod words;
 
 pub use collection::{collect, file_path};
 pub use config::{

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use templar_data::words;
 use templar_home::files::{Privacy, read_small, write_whole};
 use templar_home::{Home, HomeError};
 use templar_net::{PeerAddr, PeerId, Standing};
@@ -30,7 +31,7 @@ pub fn load(home: &Home) -> Result<Vec<PeerAddr>, HomeError> {
     }
     let text = read_small(&path)?;
     let lines: Vec<String> =
-        serde_json::from_str(&text).map_err(|error| HomeError::Parse { path, reason: error.to_string() })?;
+        serde_json::from_str(&text).map_err(|error| HomeError::Parse { path, reason: words::json(&error) })?;
     Ok(lines.iter().filter_map(|line| line.parse().ok()).take(MAX_PEERS).collect())
 }
 

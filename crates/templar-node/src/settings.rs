@@ -21,6 +21,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
+use templar_data::words;
 use templar_home::files::read_small;
 use templar_home::{Home, HomeError};
 use templar_net::{Addr, Discovery, NetConfig, PeerAddr, Reach, Relays, can_send};
@@ -75,7 +76,10 @@ impl HomeSettings {
             Err(HomeError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(error),
         };
-        toml::from_str(&text).map_err(|error| HomeError::Parse { path, reason: error.to_string().trim().to_owned() })
+        toml::from_str(&text).map_err(|error: toml::de::Error| HomeError::Parse {
+            path,
+            reason: words::toml(&text, error.span(), error.message()),
+        })
     }
 }
 
@@ -196,6 +200,23 @@ mod tests {
         assert_eq!(config.limits.serving.bytes_per_second, Some(2_000_000));
         assert_eq!(config.limits.connections.max_inbound, 64);
         assert_eq!(load("").unwrap(), HomeSettings::default());
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_place_and_in_plain_words() {
+        let told = |text: &str| load(text).unwrap_err().to_string();
+        let said = told("[network]\nlan = 3\n");
+        assert!(
+            said.ends_with("config.toml does not parse: at line 2, column 7: 3 stands where true or false must be"),
+            "{said}"
+        );
+        let said = told("[network]\n\nbnd = \"1\"\n");
+        assert!(said.contains(": at line 3, column 1: `bnd` is no key here, but `bind`, `lan`, "), "{said}");
+        let said = told("[network]\nbind = \"here\"\n");
+        assert!(
+            said.ends_with(": at line 2, column 8: an address must be such as 0.0.0.0:4433 or [::]:4433"),
+            "{said}"
+        );
     }
 
     #[test]

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
+use templar_data::words;
 use templar_manifest::PublicKey;
 
 use crate::ApiError;
@@ -47,12 +48,12 @@ pub enum KeysError {
     #[error("{} has more than {MAX_BYTES} bytes", .0.display())]
     TooLong(PathBuf),
     /// The file is no list of keys.
-    #[error("{} does not parse", path.display())]
+    #[error("{} is no list of keys: {reason}", path.display())]
     Parse {
         /// The path of the file.
         path: PathBuf,
-        /// The error of the parser.
-        source: Box<toml::de::Error>,
+        /// The fault, with its line and column.
+        reason: String,
     },
     /// A key is listed that nobody can show.
     #[error("the hash of the key {name:?} is not 64 hexadecimal digits")]
@@ -118,7 +119,10 @@ impl ApiKeys {
             return Err(KeysError::TooLong(path.to_owned()));
         }
         let text = std::fs::read_to_string(path).map_err(io)?;
-        let parse = |source| KeysError::Parse { path: path.to_owned(), source: Box::new(source) };
+        let parse = |error: toml::de::Error| KeysError::Parse {
+            path: path.to_owned(),
+            reason: words::toml(&text, error.span(), error.message()),
+        };
         let File { issuer, revoked, key } = toml::from_str(&text).map_err(parse)?;
         let listed = key.into_iter().map(Key::new).collect::<Result<Vec<_>, _>>()?;
         for (index, key) in listed.iter().enumerate() {
@@ -217,7 +221,8 @@ mod tests {
     fn a_file_that_is_wrong_is_refused_by_name() {
         assert!(matches!(keys(""), Err(KeysError::None(_))));
         assert!(matches!(keys("[[key]]\nname = \"a\"\nhash = \"ab\"\n"), Err(KeysError::Hash { name }) if name == "a"));
-        assert!(matches!(keys(&entry("a", "one", "tokens = 5")), Err(KeysError::Parse { .. })));
+        let Err(KeysError::Parse { reason, .. }) = keys(&entry("a", "one", "tokens = 5")) else { panic!() };
+        assert!(reason.starts_with("at line ") && reason.contains("`tokens` is no key here, but `name`, "), "{reason}");
         assert!(matches!(keys("issuer = \"ab\""), Err(KeysError::Issuer(issuer)) if issuer == "ab"));
         // No point of the curve has this y.
         let no_point = format!("issuer = \"02{}\"", "0".repeat(62));

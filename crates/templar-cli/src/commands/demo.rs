@@ -20,6 +20,7 @@ use templar_testkit::demo::{
 use tokio::runtime::Runtime;
 
 use super::explore::{self, ExploreArgs};
+use crate::address::address;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::network::{Stop, delays};
@@ -52,7 +53,7 @@ pub(crate) struct DemoArgs {
     #[arg(long)]
     clean: bool,
     /// At the end, show the run in a browser until you press Ctrl-C; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = explore::ADDRESS, conflicts_with = "clean")]
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = explore::ADDRESS, conflicts_with = "clean", value_parser = address)]
     http: Option<SocketAddr>,
     /// Compute on this device: auto, cpu, or a name that `templar device list` shows. If it is given several times,
     /// nodes and audit take them in turn [default: TEMPLAR_DEVICE, or else auto]

@@ -10,6 +10,7 @@ use templar_explore::server::{Site, serve};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
+use crate::address::address;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::signals::asked_to_stop;
@@ -31,7 +32,7 @@ pub(crate) struct ExploreArgs {
     #[arg(long)]
     run: Option<String>,
     /// The address to listen on; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", default_value = ADDRESS)]
+    #[arg(long, value_name = "ADDRESS", default_value = ADDRESS, value_parser = address)]
     listen: SocketAddr,
     /// Answer requests that name this server so, besides its address; several times for several names
     #[arg(long, value_name = "NAME")]

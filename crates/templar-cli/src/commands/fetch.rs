@@ -23,7 +23,7 @@ use templar_store::{BlobExportError, Existing};
 use crate::bar::Bar;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
-use crate::network::{Listen, destination, join, peers};
+use crate::network::{Listen, destination, join, only_this_machine, peers, unreached};
 use crate::printer::{bytes, count};
 use crate::session::sync;
 use crate::signals::{finishing, interruptible};
@@ -188,6 +188,9 @@ impl FetchJob<'_> {
             self.came(&id, found.complete)?;
         }
         report(invocation, &found);
+        if let Some(hint) = only_this_machine(peers).filter(|_| found.peers == 0 && !found.complete) {
+            invocation.printer.talk(hint);
+        }
         if let Err(silence @ Silence::Elsewhere(_)) = replica.may_sign() {
             invocation.printer.warn(silence);
         }
@@ -201,7 +204,8 @@ impl FetchJob<'_> {
         let networking = args.listen.networking(invocation, &access.home, peers)?;
         let to = destination(access, &networking)?;
         let bar = Bar::of(to.tally.clone(), invocation.printer, access.runtime());
-        let complete = interruptible(access.runtime(), exchange::fetch_blob(&to, peers, &id, patience))??;
+        let complete = interruptible(access.runtime(), exchange::fetch_blob(&to, peers, &id, patience))?
+            .map_err(|error| unreached(error.into(), peers))?;
         drop(bar);
         self.came(&id, complete)?;
         report(invocation, &Visit { complete, ..Visit::default() });
@@ -252,7 +256,8 @@ fn from_blob_ticket(invocation: &Invocation, args: &FetchArgs, ticket: &BlobTick
     let to = destination(&access, &networking)?;
     let bar = Bar::of(to.tally.clone(), invocation.printer, access.runtime());
     let patience = Duration::from_secs(args.patience);
-    let fetched = interruptible(access.runtime(), exchange::fetch_ticket(&to, ticket, patience))??;
+    let fetched = interruptible(access.runtime(), exchange::fetch_ticket(&to, ticket, patience))?
+        .map_err(|error| unreached(error.into(), &[PeerAddr::of_blob_ticket(ticket)]))?;
     drop(bar);
     let came = [&[fetched.root], &fetched.children[..]].concat();
     sync(&access, &came)?;

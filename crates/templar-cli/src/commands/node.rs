@@ -19,6 +19,7 @@ use templar_testkit::trainer::NoiseTrainer;
 
 use schedule::{Evaluator, Schedule};
 
+use crate::address::address;
 use crate::compute::Compute;
 use crate::error::{Code, CommandResult};
 use crate::events;
@@ -51,7 +52,7 @@ pub(crate) struct NodeArgs {
     #[command(flatten)]
     listen: Listen,
     /// Serve metrics at http://ADDR:PORT/metrics (OpenMetrics text) [without a value: 127.0.0.1:9464]
-    #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, default_missing_value = "127.0.0.1:9464")]
+    #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, default_missing_value = "127.0.0.1:9464", value_parser = address)]
     metrics: Option<SocketAddr>,
     /// The run: a hash, four or more digits of one, or a name [default: the current one]
     #[arg(long)]

@@ -14,6 +14,7 @@ use templar_manifest::CheckpointId;
 use templar_serve::{About, ApiKeys, Batching, Limits, Served, Server, ServerSettings};
 
 use super::generate::{Loaded, load};
+use crate::address::address;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
 use crate::signals::asked_to_stop;
@@ -38,7 +39,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, conflicts_with = "checkpoint")]
     follow: bool,
     /// Listen on this address; port 0 chooses one. Anybody who reaches it can ask, unless --api-keys is given
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
     bind: SocketAddr,
     /// The name by which requests ask for the model [default: the name of the run or of the folder]
     #[arg(long)]

@@ -75,10 +75,11 @@ pub(super) fn hugging_face(error: &hf::ImportError) -> Meaning {
         Error::Unsupported { what: "quantization_config", .. } => {
             hint(Code::Failed, "take the model in its full precision, which most publishers give as well")
         }
-        Error::Unsupported { .. } | Error::RopeKind { .. } => {
-            hint(Code::Failed, "a model of the architecture of Llama can be trained here; take one of these")
-        }
-        Error::Header { .. } | Error::FileName { .. } => hint(
+        Error::Unsupported { .. } | Error::RopeKind { .. } => hint(
+            Code::Failed,
+            "models of the architecture of Llama are trained here; Mistral, Qwen2 and Qwen3 can generate",
+        ),
+        Error::Header { .. } | Error::FileName { .. } | Error::TooLarge { .. } => hint(
             Code::Failed,
             "get the file again; where it was downloaded, compare its length with that of the source",
         ),

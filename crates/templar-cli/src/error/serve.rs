@@ -36,7 +36,11 @@ impl From<KeysError> for CommandError {
             KeysError::Io { source, .. } => io(source),
             KeysError::Issuer(_) => hint(Code::Failed, "`templar key show` prints the public key of a home"),
             KeysError::Hash { .. } => hint(Code::Failed, "`printf %s \"$KEY\" | b3sum` prints the hash of a key"),
-            _ => plain(Code::Failed),
+            KeysError::Parse { .. } | KeysError::None(_) => hint(
+                Code::Failed,
+                "each key has lines such as `[[key]]`, `name = \"alice\"` and `hash = \"...\"`; the guide lists all",
+            ),
+            KeysError::TooLong(_) | KeysError::Twice(..) => plain(Code::Failed),
         };
         meant(meaning, error)
     }

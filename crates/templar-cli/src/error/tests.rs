@@ -55,6 +55,16 @@ fn causes_follow_and_are_not_said_twice() {
 }
 
 #[test]
+fn causes_are_told_without_the_words_of_the_reader_of_json() {
+    let source = serde_json::from_str::<serde_json::Value>("{\n\"a\" 3}").unwrap_err();
+    let raw = source.to_string();
+    let error = templar_model::hf::ImportError::Parse { path: "config.json".into(), source };
+    let lines = CommandError::from(OpenFolderError::Folder(error)).lines();
+    assert_eq!(lines.last().unwrap(), "at line 2, byte 5: expected `:`");
+    assert!(!lines.contains(&raw), "{lines:?}");
+}
+
+#[test]
 fn exit_codes_are_the_documented_numbers() {
     let codes = [Code::Ok, Code::Failed, Code::Usage, Code::NotFound, Code::Verification, Code::Partial];
     assert_eq!(codes.map(|code| code as u8), [0, 1, 2, 3, 4, 5]);

@@ -13,6 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
+use templar_data::words;
 
 use super::error::GgufError;
 use super::values::Values;
@@ -52,7 +53,8 @@ impl Vocabulary {
     /// # Errors
     /// [`GgufError::Tokenizer`] with what llama.cpp would do otherwise.
     pub fn read(json: &[u8]) -> Result<Self, GgufError> {
-        let file: Value = serde_json::from_slice(json).map_err(|error| refused(format!("it is not JSON: {error}")))?;
+        let file: Value = serde_json::from_slice(json)
+            .map_err(|error| refused(format!("it is not JSON: {}", words::json(&error))))?;
         let model = &file["model"];
         // Old files do not name the kind of the model.
         if !(model["type"] == "BPE" || (model["type"].is_null() && model["merges"].is_array())) {

@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::Deserialize;
+use templar_data::words;
 
 use super::error::PatchError;
 use super::head::{Elements, PatchedTensor};
@@ -44,7 +45,8 @@ pub(super) fn open(dir: &Path, elements: Elements, tensors: &[PatchedTensor]) ->
         let failed = PatchError::io(&path);
         let mut text = Vec::new();
         File::open(&path).and_then(|file| file.take(MAX_HEADER).read_to_end(&mut text)).map_err(failed)?;
-        let index: Index = serde_json::from_slice(&text).map_err(|error| wrong(format!("{INDEX}: {error}")))?;
+        let index: Index =
+            serde_json::from_slice(&text).map_err(|error| wrong(format!("{INDEX}: {}", words::json(&error))))?;
         index.weight_map.into_values().collect()
     };
     let mut known: BTreeMap<&str, usize> =
@@ -111,7 +113,7 @@ impl OpenWeights {
         self.file.read_exact(&mut self.head[8..]).map_err(failed(&self.path))?;
         // The library checks that the tensors lie one after the other, each as long as its shape says.
         let metadata: Metadata =
-            serde_json::from_slice(&self.head[8..]).map_err(|error| self.wrong(error.to_string()))?;
+            serde_json::from_slice(&self.head[8..]).map_err(|error| self.wrong(words::json(&error)))?;
         let expected = (8 + header).checked_add(metadata.data_len() as u64);
         if expected != Some(found) {
             return Err(self.wrong(format!("it has {found} bytes, and its header says {expected:?}")));

@@ -5,6 +5,7 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use templar_data::words;
 use templar_manifest::{CheckpointId, Hash, RunId};
 
 use super::error::PatchError;
@@ -96,7 +97,8 @@ impl OpenPatch {
         let mut text = vec![0; head_bytes as usize];
         file.read_exact(&mut text).map_err(failed(path))?;
         // Whether it is cut off can be said from the head alone, and in better words.
-        let head: Head = serde_json::from_slice(&text).map_err(|error| no_patch(format!("its head: {error}")))?;
+        let head: Head =
+            serde_json::from_slice(&text).map_err(|error| no_patch(format!("its head: {}", words::json(&error))))?;
         head.check().map_err(no_patch)?;
         let expected = head.body_bytes().and_then(|bytes| bytes.checked_add(body)?.checked_add(HASH_BYTES));
         if expected != Some(length) {

@@ -5,6 +5,7 @@
 //! window can only generate.
 
 use serde::Deserialize;
+use serde::de::Error as _;
 use serde_json::Value;
 use templar_manifest::ModelSpec;
 
@@ -75,7 +76,7 @@ impl ReadConfig {
     /// specification's.
     pub(super) fn new(config: &Value, parse: impl Fn(serde_json::Error) -> ImportError) -> Result<Self, ImportError> {
         refuse_other_arithmetic(config)?;
-        let sizes = Sizes::deserialize(config).map_err(parse)?;
+        let sizes = Sizes::deserialize(config).map_err(|error| parse(named(config, error)))?;
         let family = sizes.family()?;
         if let Some(activation) = sizes.hidden_act.as_deref().filter(|&name| !matches!(name, "silu" | "swish")) {
             return unsupported("hidden_act", activation);
@@ -157,6 +158,23 @@ impl Sizes {
             Family::Mistral => self.sliding_window,
             Family::Qwen2 | Family::Qwen3 => self.sliding_window.filter(|_| self.use_sliding_window == Some(true)),
         }
+    }
+}
+
+/// The error with the key that it is about, which the parser does not name: without this key the error is another one or
+/// none.
+fn named(config: &Value, error: serde_json::Error) -> serde_json::Error {
+    let said = error.to_string();
+    let is_about = |key: &&String| {
+        let mut without = config.clone();
+        without.as_object_mut().map(|entries| entries.remove(*key));
+        Sizes::deserialize(&without).err().is_none_or(|other| other.to_string() != said)
+    };
+    match config.as_object().and_then(|entries| entries.keys().find(is_about)) {
+        Some(key) => {
+            serde_json::Error::custom(format_args!("{key} is {}, which it cannot be", shortened(&config[key])))
+        }
+        None => error,
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use serde_json::Value;
-use templar_manifest::{ModelSpec, TensorSpec};
+use templar_manifest::{ModelSpec, RopeScaling, TensorSpec};
 
 use super::CONFIG;
 use super::config::{Family, ReadConfig};
@@ -78,12 +78,21 @@ pub fn open(dir: &Path) -> Result<OpenedModel, OpenFolderError> {
     Ok(OpenedModel { model, ends, start })
 }
 
+/// A scaling of the rotary embedding, as configs write it.
+fn scaling_in_words(scaling: &RopeScaling) -> String {
+    let factor = |ppm: &u32| f64::from(*ppm) / 1e6;
+    match scaling {
+        RopeScaling::Linear { factor_ppm } => format!("linear by {}", factor(factor_ppm)),
+        RopeScaling::Llama3 { factor_ppm, .. } => format!("llama3 by {}", factor(factor_ppm)),
+    }
+}
+
 fn relative(dir: &Path, relative: Relative, config: &ReadConfig) -> Result<LanguageModel, OpenFolderError> {
     let mut spec = config.spec.clone();
     spec.sequence_length = spec.sequence_length.min(config.window.unwrap_or(MAX_SEQUENCE)).min(MAX_SEQUENCE);
     let unsupported = |what, found: String| Err(ImportError::Unsupported { what, found }.into());
     if let Some(scaling) = &spec.rope_scaling {
-        return unsupported("rope_scaling", format!("{scaling:?} in this architecture"));
+        return unsupported("rope_scaling", format!("{} in this architecture", scaling_in_words(scaling)));
     }
     if relative == Relative::Qwen2
         && let Some(width) = spec.head_size

@@ -31,6 +31,7 @@ use crate::foreign::ForeignText;
 use crate::peers::book::Book;
 use crate::peers::connections::Connections;
 use crate::peers::peer::PeerId;
+use crate::words;
 
 /// The place of one connection.
 #[derive(Debug, Default)]
@@ -137,7 +138,7 @@ impl Pool {
                 state.connection = Some(connection.clone());
                 return Ok(connection);
             }
-            Ok(Err(error)) => ForeignText::of(error),
+            Ok(Err(error)) => words::unconnected(&error),
             Err(_) => ForeignText::of("no answer"),
         };
         state.connection = None;

@@ -19,7 +19,6 @@ use templar_store::{Store, to_iroh};
 use tokio::time::timeout;
 use tracing::Instrument;
 
-use crate::foreign::ForeignText;
 use crate::frame::{FrameError, decode, encode, read_body, read_len};
 use crate::peers::book::Book;
 use crate::peers::close_code;
@@ -27,6 +26,7 @@ use crate::peers::peer::{PeerId, short};
 use crate::ranges::{GROUP, chunks, ranges, set, whole_groups};
 use crate::serve::places::{Inbound, Place};
 use crate::serve::policy::ServePolicy;
+use crate::words;
 
 /// The protocol's name in the TLS handshake. It ends in the version.
 pub(crate) const HAVE_ALPN: &[u8] = b"templar/have/0";
@@ -167,7 +167,7 @@ impl HaveServer {
             holdings.push(holding);
         }
         let frame = encode(&Answer { holdings }, MAX_ANSWER)?;
-        send.write_all(&frame).await.map_err(|error| FrameError::Lost(ForeignText::of(error)))?;
+        send.write_all(&frame).await.map_err(|error| FrameError::Lost(words::unwritten(&error)))?;
         send.finish().ok();
         Ok(())
     }
@@ -192,10 +192,10 @@ impl HaveServer {
 /// # Errors
 /// [`FrameError`] if the connection breaks or the answer is malformed.
 pub(crate) async fn ask(connection: &Connection, ids: &[Hash]) -> Result<Vec<Have>, FrameError> {
-    let lost = |error: iroh::endpoint::ConnectionError| FrameError::Lost(ForeignText::of(error));
+    let lost = |error: iroh::endpoint::ConnectionError| FrameError::Lost(words::lost(&error));
     let (mut send, mut recv) = connection.open_bi().await.map_err(lost)?;
     let frame = encode(&Question { ids: ids.to_vec() }, MAX_QUESTION)?;
-    send.write_all(&frame).await.map_err(|error| FrameError::Lost(ForeignText::of(error)))?;
+    send.write_all(&frame).await.map_err(|error| FrameError::Lost(words::unwritten(&error)))?;
     send.finish().ok();
     let len = read_len(&mut recv, MAX_ANSWER).await?;
     let answer: Answer = decode(&read_body(&mut recv, len).await?)?;

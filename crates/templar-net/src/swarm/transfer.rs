@@ -27,6 +27,7 @@ use crate::error::ProviderAnswer;
 use crate::foreign::ForeignText;
 use crate::ranges::{GROUP, GROUP_BYTES, chunks, set};
 use crate::serve::rate::TokenBucket;
+use crate::words;
 
 /// The number of chunks that may be decoded and not yet written.
 const CHUNKS_IN_FLIGHT: usize = 64;
@@ -297,11 +298,11 @@ fn answer(error: GetError, received: u64) -> ProviderAnswer {
             | DecodeError::ParentNotFound { .. }
             | DecodeError::LeafNotFound { .. } => missing(),
             DecodeError::ParentHashMismatch { .. } | DecodeError::LeafHashMismatch { .. } => {
-                ProviderAnswer::BadData(ForeignText::of(source))
+                ProviderAnswer::BadData(ForeignText::of("they have another hash"))
             }
-            _ => ProviderAnswer::Lost(ForeignText::of(source)),
+            _ => ProviderAnswer::Lost(words::transfer(&error)),
         },
-        _ => ProviderAnswer::Lost(ForeignText::of(error)),
+        _ => ProviderAnswer::Lost(words::transfer(&error)),
     }
 }
 

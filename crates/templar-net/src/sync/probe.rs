@@ -26,6 +26,7 @@ use crate::peers::discovery::{Discovery, Relays};
 use crate::peers::peer::{PeerAddr, PeerAddrError};
 use crate::sync::clock::{ClockQuery, Skew};
 use crate::sync::wire::{Ask, MAX_MILESTONES, MAX_REPLY, MAX_REQUEST, SYNC_ALPN, SyncRefusal, SyncReply, SyncRequest};
+use crate::words;
 
 /// The greatest number of bytes of entries that are read of one peer.
 const MAX_ENTRIES_BYTES: usize = 64 << 20;
@@ -165,7 +166,7 @@ impl Prober {
         let addr = book.dial(&id, false).map_err(|reason| ProbeError::Unreachable(ForeignText::of(reason)))?;
         match timeout(self.timeouts.connect, self.endpoint.connect(addr, SYNC_ALPN)).await {
             Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(ProbeError::Unreachable(ForeignText::of(error))),
+            Ok(Err(error)) => Err(ProbeError::Unreachable(words::unconnected(&error))),
             Err(_) => Err(ProbeError::Unreachable(ForeignText::of("no answer"))),
         }
     }
@@ -179,7 +180,7 @@ impl Prober {
 
 /// Opens a stream, sends the request, and gives the side from which the answer comes.
 async fn request(connection: &Connection, run: Hash, ask: Ask) -> Result<RecvStream, FrameError> {
-    let lost = |error: iroh::endpoint::ConnectionError| FrameError::Lost(ForeignText::of(error));
+    let lost = |error: iroh::endpoint::ConnectionError| FrameError::Lost(words::lost(&error));
     let (mut send, recv) = connection.open_bi().await.map_err(lost)?;
     write(&mut send, &SyncRequest { run, ask }, MAX_REQUEST).await?;
     Ok(recv)

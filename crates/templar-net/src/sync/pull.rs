@@ -32,6 +32,7 @@ use crate::sync::log::Log;
 use crate::sync::wire::{
     Ask, Cursor, MAX_MILESTONES, MAX_PEERS_SENT, MAX_REPLY, MAX_REQUEST, SYNC_ALPN, SyncRefusal, SyncReply, SyncRequest,
 };
+use crate::words;
 
 /// The interval at which one more log is read until the first has been read to its end. All logs hold nearly
 /// the same entries, so a new node that read all of them at once would receive everything several times.
@@ -296,7 +297,7 @@ impl Puller {
         let addr = self.book.dial(peer, self.connections.count(peer) > 0).map_err(ForeignText::of)?;
         match timeout(self.limits.timeouts.connect, self.endpoint.connect(addr, SYNC_ALPN)).await {
             Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(ForeignText::of(error)),
+            Ok(Err(error)) => Err(words::unconnected(&error)),
             Err(_) => Err(ForeignText::of("no answer")),
         }
     }
@@ -308,7 +309,7 @@ impl Puller {
         connection: &Connection,
         cursor: &mut Option<Cursor>,
     ) -> Result<std::convert::Infallible, PullError> {
-        let lost = |error: ConnectionError| FrameError::Lost(ForeignText::of(error));
+        let lost = |error: ConnectionError| FrameError::Lost(words::lost(&error));
         let (mut send, mut recv) = connection.open_bi().await.map_err(lost)?;
         let ask =
             Ask::Log { after: *cursor, reached: self.log.milestones(MAX_MILESTONES), addrs: (self.own_addr)().addrs };

@@ -14,7 +14,6 @@ use templar_manifest::Hash;
 use tokio::time::timeout;
 use tracing::Instrument;
 
-use crate::foreign::ForeignText;
 use crate::frame::{FrameError, decode, read_body, read_len, write};
 use crate::metrics::NetMetrics;
 use crate::peers::book::{AddrSource, Book};
@@ -29,6 +28,7 @@ use crate::sync::wire::{
     Ask, Cursor, MAX_ENTRY_BYTES, MAX_MILESTONES, MAX_PEERS_SENT, MAX_REPLY, MAX_REQUEST, SyncRefusal, SyncReply,
     SyncRequest,
 };
+use crate::words;
 
 /// The largest number of entries taken from the log at a time.
 const BATCH_ENTRIES: usize = 64;
@@ -159,8 +159,7 @@ impl SyncServer {
 
     /// Reads the request of a new connection, and checks its bounds.
     async fn request(&self, connection: &Connection) -> Result<(SendStream, SyncRequest), FrameError> {
-        let (send, mut recv) =
-            connection.accept_bi().await.map_err(|error| FrameError::Lost(ForeignText::of(error)))?;
+        let (send, mut recv) = connection.accept_bi().await.map_err(|error| FrameError::Lost(words::lost(&error)))?;
         let len = read_len(&mut recv, MAX_REQUEST).await?;
         let body = read_body(&mut recv, len).await?;
         let request: SyncRequest = decode(&body)?;

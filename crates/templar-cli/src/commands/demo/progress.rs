@@ -13,12 +13,17 @@ use templar_testkit::demo::Forecast;
 
 use crate::printer::{Printer, span};
 
+/// The columns of the bar, of the brackets around it and of the blank behind it.
+const BESIDE: usize = 19;
+
 /// The units of the bar in a second of the forecast.
 const UNITS: f64 = 100.0;
 
 /// How far the demo has come.
 pub(super) struct Progress {
     bar: ProgressBar,
+    /// The number of characters that fit beside the bar.
+    room: usize,
     forecast: Option<Forecast>,
     steps: u32,
     /// Inner steps of honest miners that were taken in the open window, by miner.
@@ -38,6 +43,7 @@ impl Progress {
         let target = if draws { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         Self {
             bar: ProgressBar::with_draw_target(Some(1), target).with_style(style()),
+            room: printer.width().map_or(usize::MAX, |columns| columns.saturating_sub(BESIDE)),
             forecast: None,
             steps: 1,
             taken: BTreeMap::new(),
@@ -113,7 +119,7 @@ impl Progress {
         let done_s = self.done_s(forecast);
         let left = left_s(forecast.total_s(), done_s, self.bar.elapsed().as_secs_f64());
         self.bar.set_position((done_s * UNITS) as u64);
-        self.bar.set_message(format!("{message}, about {} left", span(Duration::from_secs_f64(left))));
+        self.bar.set_message(beside(message, &span(Duration::from_secs_f64(left)), self.room));
     }
 
     /// The seconds of the forecast that are done.
@@ -131,8 +137,15 @@ fn left_s(total_s: f64, done_s: f64, elapsed_s: f64) -> f64 {
     ((total_s - done_s) * speed).max(0.0)
 }
 
+/// What stands beside the bar: all of it where it fits into `room` characters, and else the time that is left.
+fn beside(message: &str, left: &str, room: usize) -> String {
+    let left = format!("about {left} left");
+    let all = format!("{message}, {left}");
+    if all.chars().count() <= room { all } else { left }
+}
+
 fn style() -> ProgressStyle {
-    let style = ProgressStyle::with_template("[{bar:16}] {msg}");
+    let style = ProgressStyle::with_template("[{bar:16}] {wide_msg}");
     style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("##.")
 }
 
@@ -140,6 +153,13 @@ fn style() -> ProgressStyle {
 mod tests {
     use super::*;
     use crate::printer::Mode;
+
+    #[test]
+    fn the_bar_takes_one_line_of_any_terminal() {
+        let text = |columns: usize| beside("window 0, checking the updates", "65 s", columns - BESIDE);
+        assert_eq!(text(80), "window 0, checking the updates, about 65 s left");
+        assert_eq!(text(40), "about 65 s left");
+    }
 
     #[test]
     fn the_bar_moves_with_steps_judgements_windows_and_the_audit() {

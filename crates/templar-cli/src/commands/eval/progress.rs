@@ -80,7 +80,7 @@ struct Shown {
 impl Shown {
     fn new(printer: Printer, (total, before): (u64, u64)) -> Self {
         let bar = (printer.talks() && std::io::stderr().is_terminal()).then(|| {
-            let style = ProgressStyle::with_template("[{bar:20}] {msg}");
+            let style = ProgressStyle::with_template("[{bar:20}] {wide_msg}");
             let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("##.");
             ProgressBar::with_draw_target(Some(total.max(1)), ProgressDrawTarget::stderr()).with_style(style)
         });

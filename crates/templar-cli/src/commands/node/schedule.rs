@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::json;
+use templar_data::words;
 use templar_eval::{Table, Task, read_text};
 use templar_home::evaluations::KeptEvaluations;
 use templar_home::files::read_small;
@@ -76,7 +77,8 @@ impl Schedule {
             let error = CommandError::says(Code::Usage, format_args!("{} is no schedule: {what}", shown(path)));
             error.hint("it has lines such as `every = 2`, and for each measurement `[[measure]]`, `task` and `file`")
         };
-        let file: ScheduleFile = toml::from_str(&text).map_err(|error| wrong(&error.message()))?;
+        let file: ScheduleFile = toml::from_str(&text)
+            .map_err(|error: toml::de::Error| wrong(&words::toml(&text, error.span(), error.message())))?;
         if file.every == 0 || file.measure.is_empty() {
             return Err(wrong(&"it measures nothing"));
         }
@@ -222,7 +224,7 @@ mod tests {
     #[test]
     fn a_mistake_in_a_schedule_is_found_before_the_node_starts() {
         for (text, words) in [
-            ("", "missing field `measure`"),
+            ("", "at line 1, column 1: the key `measure` is missing"),
             ("every = 0\n[[measure]]\ntext = \"text\"", "measures nothing"),
             ("measure = []", "measures nothing"),
             ("[[measure]]\ntask = \"chess\"\nfile = [\"arc.jsonl\"]", "chess"),

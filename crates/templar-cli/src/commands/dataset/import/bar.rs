@@ -53,7 +53,7 @@ fn watch(printer: Printer, total: u64, progress: &Progress, ended: Receiver<()>)
 }
 
 fn style() -> ProgressStyle {
-    let style = ProgressStyle::with_template("[{bar:20}] {msg}");
+    let style = ProgressStyle::with_template("[{bar:20}] {wide_msg}");
     style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("##.")
 }
 
