@@ -35,6 +35,7 @@ impl From<KeysError> for CommandError {
         let meaning = match &error {
             KeysError::Io { source, .. } => io(source),
             KeysError::Issuer(_) => hint(Code::Failed, "`templar key show` prints the public key of a home"),
+            KeysError::Revoked(_) => hint(Code::Failed, "`templar key issue` printed the id with the key"),
             KeysError::Hash { .. } => hint(Code::Failed, "`printf %s \"$KEY\" | b3sum` prints the hash of a key"),
             KeysError::Parse { .. } | KeysError::None(_) => hint(
                 Code::Failed,
