@@ -466,7 +466,10 @@ fn print_planted_triggers() {
 /// replay modes.
 #[test]
 #[ignore = "prints the attack table"]
+#[expect(clippy::disallowed_methods, reason = "the environment may name the rows to print")]
 fn print_the_attack_table() {
+    let only = std::env::var("STRATEGIES").unwrap_or_default();
+    let only: Vec<&str> = only.split_whitespace().collect();
     let outages = [Strategy::NoScore, Strategy::Accuse, Strategy::WithholdReveal];
     let cheats = [
         Strategy::Noise,
@@ -487,8 +490,12 @@ fn print_the_attack_table() {
         (ReplayMode::Late, PayRule::Measured, &cheats[..]),
         (ReplayMode::Three, PayRule::Ranks, Strategy::ALL),
     ] {
+        let is_wanted = |strategy: &&Strategy| only.is_empty() || only.contains(&strategy.name());
+        let casts: Vec<Played> = strategies.iter().filter(is_wanted).map(|strategy| vec![(*strategy, 1)]).collect();
+        if casts.is_empty() {
+            continue;
+        }
         let baseline = table::Baseline::new(replays, pay).unwrap();
-        let casts: Vec<Played> = strategies.iter().map(|strategy| vec![(*strategy, 1)]).collect();
         let rows = rows_of(&casts, &baseline);
         println!("--replays {} --pay {}\n{}", replays.name(), pay.name(), table::markdown(&rows));
         for role in [MemberRole::Miner, MemberRole::Validator] {
