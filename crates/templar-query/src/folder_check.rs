@@ -157,9 +157,7 @@ impl FolderCheck {
         // A folder states the whole context and nothing of the sequences of training.
         let whole =
             |spec: &ModelSpec| ModelSpec { sequence_length: spec.positions(), position_limit: None, ..spec.clone() };
-        if whole(spec) != whole(&own) {
-            self.differences.push(format!("config.json describes {spec:?}, the run trains {own:?}"));
-        }
+        self.differences.extend(differing_fields(&whole(spec), &whole(&own)));
         let (ends, _) = hf::ends_and_start(dir)?;
         if !ends.contains(&context.dataset.end_token) {
             self.differences.push(format!("the folder's texts do not end with token {}", context.dataset.end_token));
@@ -176,6 +174,22 @@ impl FolderCheck {
     }
 }
 
+/// A sentence for each field in which the model of a folder is not that of the run, named as in a manifest.
+fn differing_fields(found: &ModelSpec, own: &ModelSpec) -> Vec<String> {
+    let fields = |spec: &ModelSpec| match serde_json::to_value(spec) {
+        Ok(serde_json::Value::Object(fields)) => fields,
+        _ => serde_json::Map::new(),
+    };
+    let (found, own) = (fields(found), fields(own));
+    let none = serde_json::Value::Null;
+    let differing = own.keys().filter(|name| found.get(*name) != own.get(*name));
+    let sentence = |name: &String| {
+        let (found, own) = (found.get(name).unwrap_or(&none), own.get(name).unwrap_or(&none));
+        format!("config.json: {name} is {found}, and {own} in the run")
+    };
+    differing.map(sentence).collect()
+}
+
 /// The names in a folder of everything that is neither weights, nor config, nor tokenizer.
 fn not_compared(dir: &Path) -> std::io::Result<Vec<String>> {
     let mut names = Vec::new();
@@ -189,4 +203,18 @@ fn not_compared(dir: &Path) -> std::io::Result<Vec<String>> {
     }
     names.sort_unstable();
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_differ_in_named_fields() {
+        let own = templar_model::sizes::preset("tiny", 2_048).unwrap();
+        assert_eq!(differing_fields(&own, &own), Vec::<String>::new());
+        let found = ModelSpec { layers: own.layers + 1, ..own.clone() };
+        let sentence = format!("config.json: layers is {}, and {} in the run", found.layers, own.layers);
+        assert_eq!(differing_fields(&found, &own), [sentence]);
+    }
 }
