@@ -190,17 +190,6 @@ impl Device for Cpu {
         self.kernels.attention(shape, slice(&qkv), slice_mut(context));
     }
 
-    fn attention_from(
-        &self,
-        shape: AttentionShape,
-        first: u64,
-        qkv: View<'_>,
-        context: ViewMut<'_>,
-        _statistics: ViewMut<'_>,
-    ) {
-        self.kernels.attention_from(shape, first as usize, slice(&qkv), slice_mut(context));
-    }
-
     fn attention_backward(&self, shape: AttentionShape, gradient: AttentionGradient<'_>, _statistics: ViewMut<'_>) {
         let AttentionGradient { qkv, dcontext, dqkv } = gradient;
         self.kernels.attention_backward(shape, slice(&qkv), slice(&dcontext), slice_mut(dqkv));

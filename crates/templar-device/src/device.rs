@@ -314,19 +314,6 @@ pub trait Device: fmt::Debug + Send + Sync {
     /// [`Device::attention_statistics`] elements.
     fn attention(&self, shape: AttentionShape, qkv: View<'_>, context: ViewMut<'_>, statistics: ViewMut<'_>);
 
-    /// [`Device::attention`] of the rows from `first` on, with the same bits. The rows before them in `context`, and
-    /// the statistics, are unspecified. A device may compute all rows.
-    fn attention_from(
-        &self,
-        shape: AttentionShape,
-        _first: u64,
-        qkv: View<'_>,
-        context: ViewMut<'_>,
-        statistics: ViewMut<'_>,
-    ) {
-        self.attention(shape, qkv, context, statistics);
-    }
-
     /// The gradients of [`Device::attention`], from what it left in `statistics`.
     fn attention_backward(&self, shape: AttentionShape, gradient: AttentionGradient<'_>, statistics: ViewMut<'_>);
 

@@ -129,8 +129,8 @@ fn over_tokens(engine: Engine, p: Mat, op_p: Op, y: Mat, c: MatMut, accumulate: 
     }
 }
 
-/// `context = softmax(q kᵀ, causal) v`, sequence by sequence and head by head, of all blocks with a row from `first` on.
-pub(crate) fn forward(engine: Engine, shape: AttentionShape, first: usize, qkv: &[f32], context: &mut [f32]) {
+/// `context = softmax(q kᵀ, causal) v`, sequence by sequence and head by head.
+pub(crate) fn forward(engine: Engine, shape: AttentionShape, qkv: &[f32], context: &mut [f32]) {
     shape.check(qkv.len(), context.len());
     let row_block = engine.products.row_block();
     context.par_chunks_mut(shape.head_floats()).enumerate().for_each_init(
@@ -140,7 +140,7 @@ pub(crate) fn forward(engine: Engine, shape: AttentionShape, first: usize, qkv: 
             let query = shape.head(qkv, sequence, head);
             let key = shape.key(qkv, sequence, head / shape.group());
             let value = shape.value(qkv, sequence, head / shape.group());
-            for (start, end) in shape.blocks(row_block).filter(|(_, end)| *end > first) {
+            for (start, end) in shape.blocks(row_block) {
                 let rows = end - start;
                 let probabilities = &mut scratch[..rows * end];
                 causal_probabilities(engine, shape.width, query, key, (start, end), probabilities);

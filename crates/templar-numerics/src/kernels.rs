@@ -211,13 +211,7 @@ impl Kernels {
     /// `qkv [sequences, heads + 2 kv_heads, length, width]` holds queries that are rotated and scaled, keys that are
     /// rotated, and values. Query head h reads key and value head `h / (heads / kv_heads)`.
     pub fn attention(self, shape: AttentionShape, qkv: &[f32], context: &mut [f32]) {
-        attention::forward(self.engine(), shape, 0, qkv, context);
-    }
-
-    /// The same for the rows from `first` on, with the same bits. What comes before them in `context` is unspecified:
-    /// whole blocks of rows are computed or left as they were.
-    pub fn attention_from(self, shape: AttentionShape, first: usize, qkv: &[f32], context: &mut [f32]) {
-        attention::forward(self.engine(), shape, first, qkv, context);
+        attention::forward(self.engine(), shape, qkv, context);
     }
 
     /// The gradient of `qkv` from `dcontext [sequences, length, heads, width]`, which lies token by token.
