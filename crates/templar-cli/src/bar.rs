@@ -12,6 +12,9 @@ use tokio::task::JoinHandle;
 
 use crate::printer::{Printer, bytes};
 
+/// The columns of a bar, without its brackets.
+pub(crate) const COLUMNS: usize = 20;
+
 /// The time between two looks at the transfer when a bar is drawn.
 const REDRAW_EVERY: Duration = Duration::from_millis(100);
 
@@ -30,7 +33,7 @@ impl Bar {
         let terminal = std::io::stderr().is_terminal();
         let draws = terminal && printer.talks();
         let target = if draws { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(Some(1), target).with_style(style());
+        let bar = ProgressBar::with_draw_target(Some(1), target).with_style(style(COLUMNS));
         let drawn = bar.clone();
         let task = printer.talks().then(|| {
             runtime.spawn(async move {
@@ -66,8 +69,10 @@ impl Drop for Bar {
     }
 }
 
-fn style() -> ProgressStyle {
-    let style = ProgressStyle::with_template("[{bar:20}] {wide_msg}");
+/// How every bar of the program looks: so many columns in brackets, and beside them a message that is cut at the end of
+/// the line.
+pub(crate) fn style(columns: usize) -> ProgressStyle {
+    let style = ProgressStyle::with_template(&format!("[{{bar:{columns}}}] {{wide_msg}}"));
     style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("##.")
 }
 

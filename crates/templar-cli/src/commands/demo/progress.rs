@@ -6,15 +6,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget};
 use templar_manifest::PublicKey;
 use templar_node::event::NodeEvent;
 use templar_testkit::demo::Forecast;
 
+use crate::bar::style;
 use crate::printer::{Printer, span};
 
+/// The columns of the bar, which is shorter than others since its message is longer.
+const COLUMNS: usize = 16;
+
 /// The columns of the bar, of the brackets around it and of the blank behind it.
-const BESIDE: usize = 19;
+const BESIDE: usize = COLUMNS + 3;
 
 /// The units of the bar in a second of the forecast.
 const UNITS: f64 = 100.0;
@@ -42,7 +46,7 @@ impl Progress {
         let draws = printer.talks() && std::io::stderr().is_terminal();
         let target = if draws { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         Self {
-            bar: ProgressBar::with_draw_target(Some(1), target).with_style(style()),
+            bar: ProgressBar::with_draw_target(Some(1), target).with_style(style(COLUMNS)),
             room: printer.width().map_or(usize::MAX, |columns| columns.saturating_sub(BESIDE)),
             forecast: None,
             steps: 1,
@@ -142,11 +146,6 @@ fn beside(message: &str, left: &str, room: usize) -> String {
     let left = format!("about {left} left");
     let all = format!("{message}, {left}");
     if all.chars().count() <= room { all } else { left }
-}
-
-fn style() -> ProgressStyle {
-    let style = ProgressStyle::with_template("[{bar:16}] {wide_msg}");
-    style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("##.")
 }
 
 #[cfg(test)]

@@ -4,10 +4,11 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget};
 use templar_eval::{Scorer, Scoring};
 use templar_home::files::{Privacy, write_whole};
 
+use crate::bar::{COLUMNS, style};
 use crate::error::{Code, CommandError};
 use crate::printer::{Printer, amount, span};
 
@@ -80,9 +81,7 @@ struct Shown {
 impl Shown {
     fn new(printer: Printer, (total, before): (u64, u64)) -> Self {
         let bar = (printer.talks() && std::io::stderr().is_terminal()).then(|| {
-            let style = ProgressStyle::with_template("[{bar:20}] {wide_msg}");
-            let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("##.");
-            ProgressBar::with_draw_target(Some(total.max(1)), ProgressDrawTarget::stderr()).with_style(style)
+            ProgressBar::with_draw_target(Some(total.max(1)), ProgressDrawTarget::stderr()).with_style(style(COLUMNS))
         });
         Self { printer, bar, total, before, started: now() }
     }

@@ -4,9 +4,10 @@ use std::io::IsTerminal as _;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget};
 use templar_data::{Progress, ProgressNow};
 
+use crate::bar::{COLUMNS, style};
 use crate::printer::{Printer, amount, bytes};
 use crate::signals::stop_flag;
 
@@ -32,8 +33,9 @@ pub(crate) fn watched<T>(printer: Printer, total: u64, work: impl FnOnce(&Progre
 
 fn watch(printer: Printer, total: u64, progress: &Progress, ended: Receiver<()>) {
     let is_terminal = std::io::stderr().is_terminal();
-    let bar = is_terminal
-        .then(|| ProgressBar::with_draw_target(Some(total.max(1)), ProgressDrawTarget::stderr()).with_style(style()));
+    let bar = is_terminal.then(|| {
+        ProgressBar::with_draw_target(Some(total.max(1)), ProgressDrawTarget::stderr()).with_style(style(COLUMNS))
+    });
     let started = now();
     let pause = if is_terminal { REDRAW_EVERY } else { LINE_EVERY };
     while ended.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
@@ -50,11 +52,6 @@ fn watch(printer: Printer, total: u64, progress: &Progress, ended: Receiver<()>)
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
-}
-
-fn style() -> ProgressStyle {
-    let style = ProgressStyle::with_template("[{bar:20}] {wide_msg}");
-    style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("##.")
 }
 
 /// The figures beside the bar. The time left is that of the bytes that are still to be read, at the speed so far.
