@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use templar_manifest::{ReplaySpec, WeightRule};
+use templar_protocol::stake::more_than_two_thirds;
 
 use crate::strategy::{MemberRole, Strategy};
 
@@ -97,9 +98,10 @@ impl PayRule {
     }
 }
 
-/// Whether a stake is less than a third of the whole, which is all that the rules ask of adversaries.
+/// Whether a stake is less than a third of the whole, which is all that the rules ask of adversaries: the others then
+/// have more than two thirds.
 pub(crate) fn is_below_a_third(stake: u64, whole: u64) -> bool {
-    u128::from(stake) * 3 < u128::from(whole)
+    more_than_two_thirds(whole - stake, whole)
 }
 
 /// The configuration of a simulation.

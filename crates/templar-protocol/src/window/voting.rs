@@ -93,17 +93,16 @@ impl Node {
             }
         }
         let is_late = |wait| self.open.deadlines.contains(&Phase::Vote { on, attempt, wait });
-        let has_prevoted = ballot.has_voted(me, attempt, VoteStep::Prevote);
+        let said = ballot.said(me, attempt, VoteStep::Prevote).next();
         if ballot.is_split(genesis, attempt, VoteStep::Prevote) || is_late(VoteWait::Precommit) {
             // Others may have been shown other votes, see no split, and wait for this prevote.
-            let step = if has_prevoted { VoteStep::Precommit } else { VoteStep::Prevote };
+            let step = if said.is_some() { VoteStep::Precommit } else { VoteStep::Prevote };
             return vec![self.voted(on, attempt, step, None)];
         }
         if ballot.is_full(genesis, attempt, VoteStep::Prevote) {
             outputs.extend(self.wait(on, attempt, VoteWait::Precommit));
         }
-        let mut said = ballot.said(me, attempt, VoteStep::Prevote);
-        match said.next() {
+        match said {
             None => outputs.extend(self.prevote(me, on, attempt)),
             Some(Some(value)) if self.state.proposer(attempt) == *me => {
                 outputs.extend(self.missing_body(me, on, attempt, &value));
