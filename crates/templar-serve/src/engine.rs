@@ -12,7 +12,7 @@ mod text;
 mod worker;
 mod writer;
 
-pub(crate) use job::{Event, Finish, Job, Wanted};
+pub(crate) use job::{Asker, Event, Finish, Job, Wanted};
 pub use scheduler::Batching;
 pub(crate) use scores::Score;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::ApiError;
 use super::fields::Fields;
-use crate::engine::{Event, Job, Wanted};
+use crate::engine::{Asker, Event, Job, Wanted};
 use crate::served::Served;
 
 /// The largest number of prompts in one request.
@@ -68,11 +68,16 @@ struct Choice {
 }
 
 impl Request {
-    /// The questions as jobs for a model, whose results all go to `events`.
+    /// The questions as jobs of an asker for a model, whose results all go to `events`.
     ///
     /// # Errors
     /// A setting of the choice is out of its range.
-    pub(crate) fn jobs(&self, model: &Arc<Served>, events: &UnboundedSender<Event>) -> Result<Vec<Job>, ApiError> {
+    pub(crate) fn jobs(
+        &self,
+        asker: &Asker,
+        model: &Arc<Served>,
+        events: &UnboundedSender<Event>,
+    ) -> Result<Vec<Job>, ApiError> {
         let job = |(index, question): (usize, &Question)| {
             let wanted = Wanted {
                 max_tokens: if question.is_full { 0 } else { self.max_tokens },
@@ -83,7 +88,7 @@ impl Request {
             };
             let texts = (index * self.n..).zip(self.samplers()?).collect();
             let (model, prompt, events) = (model.clone(), question.tokens.clone(), events.clone());
-            Ok(Job { model, prompt, wanted, texts, events, places: None })
+            Ok(Job { asker: asker.clone(), model, prompt, wanted, texts, events, places: None })
         };
         self.questions.iter().enumerate().map(job).collect()
     }

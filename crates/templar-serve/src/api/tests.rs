@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::{Answer, ApiError, Label, Request, Stream};
-use crate::engine::{Event, answered};
+use crate::engine::{Asker, Event, answered};
 use crate::served::Served;
 use crate::testing::{chatting, served};
 
@@ -16,7 +16,7 @@ fn label() -> Label {
 
 fn events(request: &Request, served: &Arc<Served>) -> Vec<Event> {
     let (sender, mut receiver) = unbounded_channel();
-    let jobs = request.jobs(served, &sender).unwrap();
+    let jobs = request.jobs(&Asker::default(), served, &sender).unwrap();
     answered(jobs);
     std::iter::from_fn(|| receiver.try_recv().ok()).collect()
 }

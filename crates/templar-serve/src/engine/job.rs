@@ -9,9 +9,20 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::scores::Score;
 use crate::served::Served;
 
+/// Whoever asked: a key, or a request without one. Places and rows are shared out evenly among those who ask.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Asker(Arc<()>);
+
+impl PartialEq for Asker {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 /// One prompt, and the texts that are to continue it.
 #[derive(Debug)]
 pub(crate) struct Job {
+    pub(crate) asker: Asker,
     pub(crate) model: Arc<Served>,
     /// The tokens to continue; at least one.
     pub(crate) prompt: Vec<u32>,

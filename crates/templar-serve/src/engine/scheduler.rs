@@ -1,8 +1,9 @@
 //! Which tokens are computed in a step.
 //!
-//! A text that is being continued gets one row in every step. Prompts share the rest of a step's rows in the order in
-//! which they came, so a long one does not stop the others. The division can be seen in the time that an answer takes,
-//! and nowhere else.
+//! A text that is being continued gets one row in every step. Prompts get the rest of a step's rows, block by block and
+//! asker by asker in turn, so a long prompt does not stop the others. Of the places for texts, one asker has all but a
+//! few at most, and a place that becomes free goes to whoever holds the fewest. So a short question is answered soon,
+//! whatever else is asked. The division can be seen in the time that an answer takes, and nowhere else.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use parking_lot::Mutex;
 use templar_model::decoder::{Decoder, Reading, TextCache};
 use templar_model::generate::LanguageModel;
 
-use super::job::Job;
+use super::job::{Asker, Job};
 use super::prefixes::Prefixes;
 use super::text::Text;
 use super::writer::WriteError;
@@ -24,10 +25,14 @@ const BLOCK: usize = 64;
 const LOGITS: usize = 1 << 22;
 const LEAST_ROWS: usize = 32;
 
+/// One place of so many is kept from whoever holds all others.
+const KEPT_FREE: usize = 8;
+
 /// How much is computed together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Batching {
-    /// The largest number of texts under way at the same time. Further ones wait.
+    /// The largest number of texts under way at the same time. Further ones wait. One prompt with several texts may
+    /// exceed it.
     pub texts: usize,
     /// The largest number of rows of prompts in one step.
     pub rows: usize,
@@ -48,6 +53,8 @@ pub(super) struct Scheduler {
     waiting: VecDeque<Job>,
     active: Vec<Text>,
     prefixes: Prefixes,
+    /// The steps so far. The askers take turns in being the first.
+    steps: usize,
     metrics: Arc<ServeMetrics>,
 }
 
@@ -62,7 +69,7 @@ struct Part {
 impl Scheduler {
     pub(super) fn new(batching: Batching, metrics: Arc<ServeMetrics>) -> Self {
         let prefixes = Prefixes::new(batching.kept_tokens);
-        Self { batching, waiting: VecDeque::new(), active: Vec::new(), prefixes, metrics }
+        Self { batching, waiting: VecDeque::new(), active: Vec::new(), prefixes, steps: 0, metrics }
     }
 
     /// Takes a job, which waits for its turn.
@@ -93,14 +100,15 @@ impl Scheduler {
             }
         }
         self.end();
+        self.steps += 1;
         self.metrics.texts_active.set(self.active.iter().map(Text::count).sum::<usize>() as i64);
         self.metrics.texts_waiting.set(self.waiting.iter().map(|job| job.texts.len()).sum::<usize>() as i64);
     }
 
-    /// Begins with waiting jobs while there is room. A job that asks for several texts may exceed it.
+    /// Begins with waiting jobs while there is room.
     fn admit(&mut self) {
-        while self.active.iter().map(Text::count).sum::<usize>() < self.batching.texts {
-            let Some(job) = self.waiting.pop_front() else { return };
+        while let Some(index) = self.next_job() {
+            let Some(job) = self.waiting.remove(index) else { return };
             if job.model.is_exact() {
                 // The last token is always computed, since the choice after it is. So is every token that is scored.
                 let last = job.prompt.len() - 1;
@@ -113,24 +121,65 @@ impl Scheduler {
         }
     }
 
+    /// The place of the waiting job that is next: that of the asker who holds the fewest places, and of equal ones the
+    /// first that came. An asker who holds some gets no more than its share.
+    fn next_job(&self) -> Option<usize> {
+        let places = self.batching.texts;
+        let share = places.saturating_sub(places.div_ceil(KEPT_FREE)).max(1);
+        let mut askers: Vec<&Asker> = Vec::new();
+        for text in &self.active {
+            if !askers.contains(&&text.asker) {
+                askers.push(&text.asker);
+            }
+        }
+        // What an asker holds beyond its share, with one prompt of many texts, takes no place from the others.
+        if askers.into_iter().map(|asker| self.held(asker).min(share)).sum::<usize>() >= places {
+            return None;
+        }
+        let waiting =
+            self.waiting.iter().enumerate().map(|(index, job)| (self.held(&job.asker), index, job.texts.len()));
+        let fitting = waiting.filter(|&(held, _, texts)| held == 0 || held + texts <= share);
+        fitting.min_by_key(|&(held, index, _)| (held, index)).map(|(_, index, _)| index)
+    }
+
+    /// The places that an asker holds.
+    pub(super) fn held(&self, asker: &Asker) -> usize {
+        self.active.iter().filter(|text| text.asker == *asker).map(Text::count).sum()
+    }
+
     /// The parts of a model's texts for one step.
     fn parts(&self, model: &Arc<Served>) -> Vec<Part> {
-        let mut budget = self.batching.rows.max(BLOCK);
         let own = self.active.iter().enumerate().filter(|(_, text)| Arc::ptr_eq(&text.model, model));
-        let part = |(index, text): (usize, &Text)| {
+        let mut parts = Vec::new();
+        let mut prompts: Vec<(&Asker, VecDeque<(usize, usize)>)> = Vec::new();
+        for (index, text) in own {
             let (from, pending) = (text.read, text.pending());
-            let mut rows = pending;
+            parts.push(Part { index, from, to: if pending == 1 { from + 1 } else { from } });
             if pending > 1 {
-                rows = pending.min(budget);
-                let aligned = ((from + rows) / BLOCK * BLOCK).saturating_sub(from);
-                if rows < pending && aligned > 0 {
-                    rows = aligned;
+                let prompt = (parts.len() - 1, from + pending);
+                match prompts.iter_mut().find(|(asker, _)| **asker == text.asker) {
+                    Some((_, waiting)) => waiting.push_back(prompt),
+                    None => prompts.push((&text.asker, VecDeque::from([prompt]))),
                 }
-                budget -= rows;
             }
-            Part { index, from, to: from + rows }
-        };
-        own.map(part).filter(|part| part.to > part.from).collect()
+        }
+        let askers = prompts.len().max(1);
+        prompts.rotate_left(self.steps % askers);
+        let mut turns: VecDeque<_> = prompts.into_iter().map(|(_, waiting)| waiting).collect();
+        let mut budget = self.batching.rows.max(BLOCK);
+        while let Some(mut waiting) = turns.pop_front() {
+            let Some(&(place, end)) = waiting.front() else { continue };
+            let part = &mut parts[place];
+            let to = ((part.to / BLOCK + 1) * BLOCK).min(end);
+            let Some(left) = budget.checked_sub(to - part.to) else { break };
+            (budget, part.to) = (left, to);
+            if to == end {
+                waiting.pop_front();
+            }
+            turns.push_back(waiting);
+        }
+        parts.retain(|part| part.to > part.from);
+        parts
     }
 
     fn step_exact(&mut self, model: &Arc<Served>, decoder: &Decoder) {
@@ -213,12 +262,12 @@ impl Scheduler {
 /// The texts of a job for candle, whose cache is that of one text: each reads the prompt itself. The first tells the
 /// scores of the prompt, and the last holds the places of all.
 fn each_alone(job: Job) -> Vec<Text> {
-    let Job { model, prompt, mut wanted, texts, events, mut places } = job;
+    let Job { asker, model, prompt, mut wanted, texts, events, mut places } = job;
     let last = texts.len() - 1;
     let text = |(index, one)| {
         let places = if index == last { places.take() } else { None };
-        let (model, prompt, events) = (model.clone(), prompt.clone(), events.clone());
-        let own = Job { model, prompt, wanted: wanted.clone(), texts: vec![one], events, places };
+        let (asker, model, prompt, events) = (asker.clone(), model.clone(), prompt.clone(), events.clone());
+        let own = Job { asker, model, prompt, wanted: wanted.clone(), texts: vec![one], events, places };
         wanted.score_prompt_from = None;
         Text::new(own, TextCache::default())
     };

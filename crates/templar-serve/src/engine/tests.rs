@@ -8,7 +8,7 @@ use templar_model::Model;
 use templar_model::generate::{LanguageModel, Request, Sampler, Sampling};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::job::{Event, Finish, Job, Wanted};
+use super::job::{Asker, Event, Finish, Job, Wanted};
 use super::scheduler::{Batching, Scheduler};
 use crate::served::Served;
 use crate::testing::{foreign, letters, parameters, served, spec};
@@ -34,7 +34,8 @@ impl Asked {
         let (events, receiver) = unbounded_channel();
         let texts = (0..self.texts).map(|text| (text.into(), Sampler::new(sampling(self.seed + text)).unwrap()));
         let (model, prompt, wanted) = (model.clone(), self.prompt.clone(), self.wanted.clone());
-        (Job { model, prompt, wanted, texts: texts.collect(), events, places: None }, receiver)
+        let asker = Asker::default();
+        (Job { asker, model, prompt, wanted, texts: texts.collect(), events, places: None }, receiver)
     }
 }
 
@@ -196,4 +197,69 @@ fn what_nobody_waits_for_is_not_computed() {
     drop((first, second));
     scheduler.step();
     assert!(scheduler.is_idle());
+}
+
+/// The steps until a short question is answered that comes after others.
+fn steps_until_answered(model: &Arc<Served>, others: Vec<Job>, batching: Batching) -> usize {
+    let mut scheduler = scheduler(batching);
+    others.into_iter().for_each(|job| scheduler.submit(job));
+    scheduler.step();
+    let wanted = Wanted { max_tokens: 2, ..Wanted::default() };
+    let (job, mut receiver) = Asked { prompt: vec![5, 6, 7], texts: 1, seed: 0, wanted }.job(model);
+    scheduler.submit(job);
+    for steps in 1.. {
+        scheduler.step();
+        while let Ok(event) = receiver.try_recv() {
+            if let Event::End { .. } = event {
+                return steps;
+            }
+        }
+    }
+    unreachable!("the loop has no end")
+}
+
+#[test]
+fn a_short_question_is_answered_soon_whatever_else_is_asked() {
+    let model = Arc::new(served(1));
+    let long: Vec<u32> = (0..90).map(|i| i * 7 % 26 + 1).collect();
+    // The receivers stay, so that somebody waits for the answers.
+    let mut receivers = Vec::new();
+    let mut ask = |prompt: &[u32], texts, max_tokens, asker: &Asker| {
+        let wanted = Wanted { max_tokens, ..Wanted::default() };
+        let (job, receiver) = Asked { prompt: prompt.to_vec(), texts, seed: 1, wanted }.job(&model);
+        receivers.push(receiver);
+        Job { asker: asker.clone(), ..job }
+    };
+    let one = Asker::default();
+    let small = Batching { texts: 4, rows: 64, ..Batching::default() };
+    // Nothing else is asked: two tokens take two steps.
+    assert_eq!(steps_until_answered(&model, Vec::new(), small), 2);
+    let prompts: Vec<Job> = (0..32).map(|_| ask(&[1, 2, 3], 1, 60, &one)).collect();
+    assert_eq!(steps_until_answered(&model, prompts, small), 2, "one request of many prompts");
+    let texts = vec![ask(&[1, 2, 3], 32, 60, &one)];
+    assert_eq!(steps_until_answered(&model, texts, small), 2, "one request of many texts");
+    // The prompts of the others take turns with it for the 64 rows of a step.
+    let prompts: Vec<Job> = (0..32).map(|_| ask(&long, 1, 4, &one)).collect();
+    assert!(steps_until_answered(&model, prompts, small) <= 4, "long prompts");
+}
+
+#[test]
+fn a_free_place_goes_to_who_holds_the_fewest() {
+    let model = Arc::new(served(1));
+    let mut scheduler = scheduler(Batching { texts: 8, ..Batching::default() });
+    let askers = [Asker::default(), Asker::default(), Asker::default()];
+    let mut receivers = Vec::new();
+    for asker in askers.iter().flat_map(|asker| std::iter::repeat_n(asker, 20)) {
+        let wanted = Wanted { max_tokens: 90, ..Wanted::default() };
+        let (job, receiver) = Asked { prompt: vec![1, 2], texts: 1, seed: 1, wanted }.job(&model);
+        receivers.push(receiver);
+        scheduler.submit(Job { asker: asker.clone(), ..job });
+    }
+    scheduler.step();
+    let held = |scheduler: &Scheduler| askers.each_ref().map(|asker| scheduler.held(asker));
+    assert_eq!(held(&scheduler), [3, 3, 2]);
+    // Alone, an asker has all places but one.
+    drop(receivers.split_off(20));
+    (0..3).for_each(|_| scheduler.step());
+    assert_eq!(held(&scheduler), [7, 0, 0]);
 }

@@ -6,7 +6,7 @@ use templar_model::decoder::{Reading, TextCache};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::job::{Event, Finish, Job, Wanted};
+use super::job::{Asker, Event, Finish, Job, Wanted};
 use super::scores::{Score, score};
 use super::writer::{WriteError, Writer, Written};
 use crate::served::Served;
@@ -14,6 +14,7 @@ use crate::served::Served;
 /// A prompt and what continues it so far.
 #[derive(Debug)]
 pub(super) struct Text {
+    pub(super) asker: Asker,
     pub(super) model: Arc<Served>,
     /// The prompt, and then the tokens that were chosen.
     pub(super) tokens: Vec<u32>,
@@ -35,11 +36,12 @@ pub(super) struct Text {
 impl Text {
     /// The text of a job. `kept` is what is known of its beginning.
     pub(super) fn new(job: Job, kept: TextCache) -> Self {
-        let Job { model, prompt, wanted, texts, events, places } = job;
+        let Job { asker, model, prompt, wanted, texts, events, places } = job;
         let writer = |(number, sampler)| (number, Writer::new(number, sampler, &prompt, &wanted));
         let mut writers: Vec<(usize, Writer)> = texts.into_iter().map(writer).collect();
         let (number, writer) = writers.remove(0);
         Self {
+            asker,
             read: kept.len(),
             cache: kept,
             prompt: prompt.len(),
@@ -155,6 +157,7 @@ impl Text {
     /// Another text that continues the same prompt, with its first token.
     fn other(&self, number: usize, writer: Writer, token: u32) -> Self {
         Self {
+            asker: self.asker.clone(),
             model: self.model.clone(),
             tokens: [&self.tokens[..], &[token]].concat(),
             cache: self.cache.clone(),

@@ -41,7 +41,7 @@ async fn ask(
     let served = shared.served();
     let (request, served) = understood(bytes, served, understand).await?;
     drop(turn);
-    let events = shared.submit(&served, &request)?;
+    let events = shared.submit(&served, &request, key.as_ref())?;
     let label = shared.label(kind);
     let headers = about(&served);
     let is_stream = request.stream.is_some();

@@ -12,7 +12,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use super::clock::{Clock, unix_seconds};
 use super::limits::Limits;
 use crate::api::{ApiError, Label, Request};
-use crate::engine::{Busy, Event, Worker};
+use crate::engine::{Asker, Busy, Event, Worker};
 use crate::keys::{Admitted, ApiKeys};
 use crate::metrics::ServeMetrics;
 use crate::served::Served;
@@ -97,8 +97,13 @@ impl Shared {
         }
     }
 
-    /// Hands the questions of a request to the thread that computes.
-    pub(super) fn submit(&self, served: &Arc<Served>, request: &Request) -> Result<UnboundedReceiver<Event>, ApiError> {
+    /// Hands the questions of a request to the thread that computes. All requests of one key are one asker's.
+    pub(super) fn submit(
+        &self,
+        served: &Arc<Served>,
+        request: &Request,
+        key: Option<&Admitted>,
+    ) -> Result<UnboundedReceiver<Event>, ApiError> {
         if !self.is_well() {
             return Err(ApiError::stopping());
         }
@@ -106,7 +111,8 @@ impl Shared {
             if request.texts() > limit { ApiError::too_many(request.texts(), limit) } else { ApiError::busy(limit) }
         })?;
         let (events, receiver) = unbounded_channel();
-        for mut job in request.jobs(served, &events)? {
+        let asker = key.map_or_else(Asker::default, Admitted::asker);
+        for mut job in request.jobs(&asker, served, &events)? {
             job.places = places.split(job.texts.len());
             self.worker.submit(job);
         }

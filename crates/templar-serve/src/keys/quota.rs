@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::ApiError;
+use crate::engine::Asker;
 
 const MINUTE_MS: f64 = 60_000.0;
 const DAY_MS: f64 = 86_400_000.0;
@@ -25,11 +26,13 @@ pub struct Allowance {
 /// What is left of an allowance.
 #[derive(Debug)]
 pub(super) struct Account {
+    asker: Asker,
     requests: Option<Mutex<Bucket>>,
     tokens: Option<Mutex<Bucket>>,
 }
 
-/// The accounts that a request which was let in is charged to.
+/// The accounts that a request which was let in is charged to. The last is that of the key which the issuer signed, or
+/// of the one that is listed.
 #[derive(Debug, Clone)]
 pub(crate) struct Admitted(pub(super) Vec<Arc<Account>>);
 
@@ -47,6 +50,7 @@ impl Account {
     pub(super) fn new(allowance: &Allowance) -> Self {
         let bucket = |most: f64, fills_in_ms| Mutex::new(Bucket { most, level: most, fills_in_ms, at_ms: 0 });
         Self {
+            asker: Asker::default(),
             requests: allowance.requests_per_minute.map(|most| bucket(f64::from(most), MINUTE_MS)),
             tokens: allowance.tokens_per_day.map(|most| bucket(most as f64, DAY_MS)),
         }
@@ -74,6 +78,11 @@ impl Account {
 }
 
 impl Admitted {
+    /// Who asks. All keys that were made from one key are one asker.
+    pub(crate) fn asker(&self) -> Asker {
+        self.0.last().map(|account| account.asker.clone()).unwrap_or_default()
+    }
+
     /// Takes the tokens of a request from the quotas of its key.
     pub(crate) fn charge(&self, tokens: u64, now_ms: u64) {
         for bucket in self.0.iter().filter_map(|account| account.tokens.as_ref()) {
