@@ -12,6 +12,7 @@ use templar_audit::{AuditInputs, InputError};
 use templar_data::{MAX_TOKENIZER_BYTES, is_same_tokenizer};
 use templar_home::access::Access;
 use templar_home::context::{RunContext, read_manifest};
+use templar_home::files::read_small;
 use templar_manifest::{Checkpoint, CheckpointId, Hash, ModelSpec, RunId, WindowIndex, payload};
 use templar_model::hf;
 use templar_train::tensors;
@@ -162,6 +163,7 @@ impl FolderCheck {
         if !ends.contains(&context.dataset.end_token) {
             self.differences.push(format!("the folder's texts do not end with token {}", context.dataset.end_token));
         }
+        self.differences.extend(own_code(dir));
         let json = std::fs::read(dir.join("tokenizer.json")).map_err(FolderCheckError::Tokenizer)?;
         let id: Hash = context.dataset.tokenizer.hash();
         if Hash::of(&json) != id {
@@ -172,6 +174,18 @@ impl FolderCheck {
         }
         Ok(())
     }
+}
+
+/// A sentence for each file that has the `transformers` library compute with a program of the folder's own. Whatever the
+/// weights are, such a folder answers as that program likes.
+fn own_code(dir: &Path) -> Vec<String> {
+    let says_so = |name: &&str| {
+        let text = read_small(&dir.join(name)).ok()?;
+        let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).ok()?;
+        fields.get("auto_map").filter(|map| !map.is_null()).map(drop)
+    };
+    let named = ["config.json", "tokenizer_config.json"].into_iter().filter(|name| says_so(name).is_some());
+    named.map(|name| format!("{name}: auto_map names a program of the folder's own, which no run has")).collect()
 }
 
 /// A sentence for each field in which the model of a folder is not that of the run, named as in a manifest.
@@ -208,6 +222,18 @@ fn not_compared(dir: &Path) -> std::io::Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_in_the_folder_is_a_difference() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+        write("config.json", r#"{"model_type": "llama", "auto_map": null}"#);
+        assert_eq!(own_code(dir.path()), Vec::<String>::new());
+        write("config.json", r#"{"auto_map": {"AutoModelForCausalLM": "modeling_own.OwnModel"}}"#);
+        write("tokenizer_config.json", r#"{"auto_map": {"AutoTokenizer": ["own.OwnTokenizer", null]}}"#);
+        let said = own_code(dir.path());
+        assert!(said.len() == 2 && said[0].starts_with("config.json: auto_map"), "{said:?}");
+    }
 
     #[test]
     fn models_differ_in_named_fields() {
