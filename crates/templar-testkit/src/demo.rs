@@ -15,11 +15,12 @@ mod stage;
 
 use std::path::Path;
 
+use templar_audit::{AuditInputs, InputError};
 use templar_eval::{ContinueError, Prompt, TextModel};
 use templar_home::access::Access;
 use templar_home::context::read_manifest;
 use templar_home::{Home, HomeError};
-use templar_manifest::{Checkpoint, CheckpointId, SecretKey, WindowIndex, page_count};
+use templar_manifest::{Checkpoint, CheckpointId, SecretKey, WindowIndex};
 use templar_model::generate::{LanguageModel, Sampling};
 use templar_node::event::NodeEvent;
 
@@ -60,7 +61,7 @@ fn text(home: &Path, checkpoint: CheckpointId) -> Result<String, DemoError> {
     let access = Access::read(home)?;
     let context = access.run(None)?;
     let tokenizer = context.tokenizer(access.blobs())?;
-    let inputs = templar_audit::AuditInputs::new(&context.recipe, &context.dataset, access.blobs());
+    let inputs = AuditInputs::new(&context.recipe, &context.dataset, access.blobs());
     let parameters = inputs
         .and_then(|inputs| inputs.parameters(&checkpoint))
         .map_err(|error| ChildError::Unusable(error.to_string()))?;
@@ -72,20 +73,40 @@ fn text(home: &Path, checkpoint: CheckpointId) -> Result<String, DemoError> {
     Ok(format!("{PROMPT}{}", continued.text))
 }
 
-/// Held-out loss of the untrained model in nats, and the seconds in which this machine evaluates one token.
-#[expect(clippy::disallowed_methods, reason = "the time that people are told the demo takes; decides nothing")]
-fn first_loss(stage: &Stage) -> Result<(f64, f64), DemoError> {
+/// The inputs of an audit of a stage, and the untrained parameters.
+fn untrained<T>(
+    stage: &Stage,
+    measure: impl FnOnce(&AuditInputs<'_>, &[f32]) -> Result<T, InputError>,
+) -> Result<T, DemoError> {
     let access = Access::read(&stage.first_home)?;
-    let (recipe, dataset) = (&stage.context.recipe, &stage.context.dataset);
-    let unusable = |error: templar_audit::InputError| ChildError::Unusable(error.to_string());
-    let inputs = templar_audit::AuditInputs::new(recipe, dataset, access.blobs()).map_err(unusable)?;
-    let parameters = inputs.initial_parameters().map_err(unusable)?;
-    let start = std::time::Instant::now();
-    let loss = templar_audit::held_out_loss(&inputs, WindowIndex(0), &parameters).map_err(unusable)?;
-    let seconds = start.elapsed().as_secs_f64();
-    let length = recipe.genesis.context_at(0).sequence_length;
-    let pages = page_count(dataset.validation_tokens(), length).min(recipe.genesis.gauntlet.held_out_pages.into());
-    Ok((templar_train::nats(loss), seconds / (pages.max(1) * u64::from(length)) as f64))
+    let inputs = AuditInputs::new(&stage.context.recipe, &stage.context.dataset, access.blobs());
+    let measured = inputs.and_then(|inputs| measure(&inputs, &inputs.initial_parameters()?));
+    Ok(measured.map_err(|error| ChildError::Unusable(error.to_string()))?)
+}
+
+/// The seconds in which this machine evaluates a token: those of a page, the quicker of two times.
+#[expect(clippy::disallowed_methods, reason = "the time that people are told the demo takes; decides nothing")]
+fn token_seconds(stage: &Stage) -> Result<f64, DemoError> {
+    let failed = |error: &dyn std::error::Error| InputError::Machine(error.to_string());
+    untrained(stage, |inputs, parameters| {
+        let (mut model, device) = (inputs.recipe.model(WindowIndex(0)), &inputs.recipe.device);
+        let parameters = device.upload(parameters.into()).map_err(|error| failed(&error))?;
+        let mut pages = inputs.held_out_pages(WindowIndex(0))?;
+        pages.truncate(1);
+        let mut seconds = f64::INFINITY;
+        for _ in 0..2 {
+            let start = std::time::Instant::now();
+            templar_train::evaluate(&mut model, &parameters, &pages).map_err(|error| failed(&error))?;
+            seconds = seconds.min(start.elapsed().as_secs_f64());
+        }
+        Ok(seconds / f64::from(inputs.recipe.genesis.context_at(0).sequence_length))
+    })
+}
+
+/// Held-out loss of the untrained model, in nats.
+fn first_loss(stage: &Stage) -> Result<f64, DemoError> {
+    let loss = untrained(stage, |inputs, parameters| templar_audit::held_out_loss(inputs, WindowIndex(0), parameters))?;
+    Ok(templar_train::nats(loss))
 }
 
 /// Copies the blobs and journals of a home, without its key, lock and peers: an auditor has no more.
@@ -125,8 +146,14 @@ pub async fn run(
 ) -> Result<DemoResult, DemoError> {
     say(DemoEvent::Planned { home: config.home.clone(), validators: VALIDATORS, miners: config.miners });
     let setting = config.clone();
-    let (stage, (loss_first, token_s)) = on_thread(move || {
+    let (stage, token_s) = on_thread(move || {
         let stage = Stage::set(&setting)?;
+        let token_s = token_seconds(&stage)?;
+        Ok((stage, token_s))
+    })
+    .await?;
+    say(DemoEvent::Forecast { forecast: Forecast::of(&stage.context.genesis, config.miners - 1, token_s) });
+    let (stage, loss_first) = on_thread(move || {
         let loss = first_loss(&stage)?;
         Ok((stage, loss))
     })
@@ -141,7 +168,6 @@ pub async fn run(
         held_out_loss: loss_first,
         steps: stage.context.genesis.inner.steps,
         emission: stage.context.genesis.emission.clone(),
-        forecast: Forecast::of(&stage.context.genesis, config.miners - 1, token_s),
     });
 
     let spawn = Spawn {

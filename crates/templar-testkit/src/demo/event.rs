@@ -34,7 +34,12 @@ pub enum DemoEvent {
         /// The number of miners, the cheat among them.
         miners: u32,
     },
-    /// Homes and genesis have been made.
+    /// Homes and genesis have been made, and a part of the work was timed.
+    Forecast {
+        /// How long the parts of the demo take on this machine.
+        forecast: Forecast,
+    },
+    /// The untrained model has been measured, and the nodes start.
     Ready {
         /// The directory of the homes.
         #[serde(serialize_with = "as_text")]
@@ -55,8 +60,6 @@ pub enum DemoEvent {
         steps: u32,
         /// The pay of a window and its shares.
         emission: EmissionSpec,
-        /// How long the parts of the demo take on this machine.
-        forecast: Forecast,
     },
     /// A node reports an event.
     Node {

@@ -1,5 +1,4 @@
-//! How long a demo takes on this machine, computed from the time of one measurement that every demo makes anyway: the
-//! loss of the untrained model.
+//! How long a demo takes on this machine, computed from the time in which it evaluates a page with the untrained model.
 
 use serde::Serialize;
 use templar_manifest::Genesis;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use templar_manifest::PublicKey;
 use templar_node::event::NodeEvent;
-use templar_testkit::demo::{DemoEvent, DemoParticipant};
+use templar_testkit::demo::{DemoEvent, DemoParticipant, Forecast};
 
 use super::progress::Progress;
 use super::words::{Names, name_of, refusal};
@@ -24,6 +24,7 @@ pub(super) struct Story {
     narrator: String,
     cuts: BTreeMap<u64, usize>,
     audited: u64,
+    forecast: Option<Forecast>,
     progress: Progress,
 }
 
@@ -38,6 +39,7 @@ impl Story {
             narrator: String::new(),
             cuts: BTreeMap::new(),
             audited: 0,
+            forecast: None,
             progress,
         }
     }
@@ -68,6 +70,15 @@ impl Story {
     pub(super) fn tell(&mut self, event: &DemoEvent) {
         match event {
             DemoEvent::Planned { home, validators, miners } => self.tell_plan(home, *validators, *miners),
+            DemoEvent::Forecast { forecast } => {
+                self.forecast = Some(*forecast);
+                self.line(format_args!(
+                    "It takes about {} here: {} of training and checking, then an audit of all of it.",
+                    span(Duration::from_secs_f64(forecast.total_s())),
+                    count(forecast.windows, "window")
+                ));
+                self.line("");
+            }
             DemoEvent::Ready { participants, .. } => {
                 self.names =
                     participants.iter().map(|participant| (participant.key, participant.name.clone())).collect();
@@ -113,17 +124,9 @@ impl Story {
     }
 
     fn tell_setting(&mut self, ready: &DemoEvent, participants: &[DemoParticipant]) {
-        let DemoEvent::Ready { run, parameters, vocab_size, training_tokens, held_out_loss, steps, forecast, .. } =
-            ready
-        else {
+        let DemoEvent::Ready { run, parameters, vocab_size, training_tokens, held_out_loss, steps, .. } = ready else {
             return;
         };
-        self.line(format_args!(
-            "It takes about {} here: {} of training and checking, then an audit of all of it.",
-            span(Duration::from_secs_f64(forecast.total_s())),
-            count(forecast.windows, "window")
-        ));
-        self.line("");
         let guessing = f64::from(*vocab_size).log2() * std::f64::consts::LN_2;
         self.line(format_args!(
             "The model has {} parameters and learns from {} tokens of Shakespeare. Before training, its loss on text \
@@ -145,7 +148,9 @@ impl Story {
         self.line("");
         let miners = participants.iter().filter(|participant| participant.name.starts_with('m')).count();
         let honest = participants.iter().filter(|one| one.name.starts_with('m') && !one.cheats).count();
-        self.progress.begin(*forecast, *steps, honest, miners * (participants.len() - miners));
+        if let Some(forecast) = self.forecast {
+            self.progress.begin(forecast, *steps, honest, miners * (participants.len() - miners));
+        }
     }
 
     fn tell_node(&mut self, node: &str, event: &NodeEvent) {
