@@ -221,9 +221,10 @@ fn name(error: &NameError) -> Meaning {
         NameError::NotClosed { .. } => hint(Code::NotFound, "`templar log` lists the closed windows"),
         NameError::NeedsRun(_) => hint(Code::NotFound, NO_RUN),
         NameError::UnknownRun(_) => hint(Code::NotFound, "`templar run list` lists the runs of this home"),
-        NameError::UnknownDataset(_) => {
-            hint(Code::NotFound, "`templar dataset import --bundled` imports the one that comes with the program")
-        }
+        NameError::UnknownDataset(_) => hint(
+            Code::NotFound,
+            "`templar dataset list` lists those that are here, and `templar dataset import` makes one",
+        ),
         NameError::AmbiguousPrefix { .. } => hint(Code::Usage, "give more digits"),
         NameError::AmbiguousDataset { .. } | NameError::AmbiguousRun { .. } => hint(Code::Usage, "give the hash"),
         NameError::NotAReference(_) => hint(
