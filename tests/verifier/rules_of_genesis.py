@@ -62,6 +62,7 @@ def check(g):
     emission(g["emission"], g["windows"] or 65537)
     validators(g["validators"])
     registration(g["registration"], g["emission"]["registration_cost_micros"])
+    benchmarks(g["benchmarks"])
     if g["gauntlet"]["weights"] == "proven-steps":
         need(g["registration"]["slots"] <= g["outer"]["max_contributions"],
              "registration.slots is above outer.max_contributions: proven-steps would pay for what is not used")
@@ -70,6 +71,21 @@ def check(g):
     need(least is not None, "replay: no cost of a slot suffices, cheating pays whatever a slot costs")
     need(cost >= least, f"emission.registration_cost_micros {cost} is below {least}: cheating until it is found pays "
                         "more than that")
+
+
+def benchmarks(listed):
+    need(len(listed) <= 64, "benchmarks has more than 64 entries")
+    for benchmark in listed:
+        not_zero(benchmark["every_windows"], "benchmarks.every_windows")
+        kind, questions = variant(benchmark["measures"])
+        if kind == "text":
+            continue
+        ascii_text(questions["task"], "benchmarks.task", 64, 1)
+        need(1 <= len(questions["files"]) <= 64, "benchmarks.files needs 1 to 64 files")
+        need(len(questions["example_files"]) <= 64, "benchmarks.example_files has more than 64 files")
+        need(questions["limit"] != 0, "benchmarks.limit is zero")
+        need((questions["shots"] == 0) == (not questions["example_files"]),
+             "benchmarks.shots and benchmarks.example_files belong together")
 
 
 def model(m):

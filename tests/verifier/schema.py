@@ -132,6 +132,8 @@ HASH, KEY, SIGNATURE = Bytes("hash", 32), Bytes("key", 32), Bytes("signature", 6
 
 ROPE_SCALING = Union("RopeScaling", linear=Map(factor_ppm=U32), llama3=Map(
     factor_ppm=U32, low_freq_factor_ppm=U32, high_freq_factor_ppm=U32, original_positions=U32))
+MEASURES = Union("Measures", text=HASH, questions=Map(
+    task=TEXT, files=List(HASH), limit=Maybe(U64), shots=U32, example_files=List(HASH)))
 INITIAL = Union("Initial", seed=HASH, tensors=List(HASH))
 PAYMENT = Union("Payment", "rotation", hashcash=Map(nonce=U64), burn=Map(amount_micros=U64))
 ADMITTED = Union("Admitted", "rotated", "crowded", "no-slot", "node-taken",
@@ -203,7 +205,8 @@ KINDS = {
         validators=List(Map(key=KEY, stake=U64, chain_anchor=HASH)),
         registration=Map(slots=U32, members=List(KEY), immunity_windows=U64, idle_windows=U64, merit_windows=U64,
                          anchor_windows=U64, hashcash=Map(**PRICES), burn=Map(**PRICES)),
-        state_retention_windows=U64, state_reset_every=U64, windows=U64),
+        state_retention_windows=U64, state_reset_every=U64, windows=U64,
+        benchmarks=List(Map(every_windows=U64, measures=MEASURES))),
     "dataset": Map(
         name=TEXT, licence=TEXT, source=TEXT, tokenizer=HASH, vocab_size=U32, end_token=U32, start_token=Maybe(U32),
         chat_template=Maybe(HASH), token_bytes=U32, documents=U64, shard_tokens=U64,

@@ -5,14 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use templar_data::{ImportError, read_records};
-use templar_manifest::BlobId;
+use templar_manifest::{BlobId, MAX_BENCHMARK_BYTES};
 
 use crate::benchmark::{BadRow, sources};
 use crate::examples::Source;
 use crate::task::Task;
 
 /// The longest text that is measured, in bytes. It is tokenised as a whole.
-pub const MAX_TEXT_BYTES: u64 = 256 << 20;
+pub const MAX_TEXT_BYTES: u64 = MAX_BENCHMARK_BYTES;
 
 /// A file of a benchmark cannot be used.
 #[derive(Debug, thiserror::Error)]

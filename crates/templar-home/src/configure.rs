@@ -318,6 +318,7 @@ fn from_size(plan: &RunPlan<'_>) -> Result<Genesis, ConfigureError> {
         state_retention_windows: 8,
         state_reset_every: 0,
         windows: 0,
+        benchmarks: Vec::new(),
     })
 }
 

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use templar_blob::{BlobSource, ReadError};
 use templar_data::{ChatTemplate, Tokenizer, TokenizerError};
 use templar_manifest::{
-    CheckpointId, Dataset, Genesis, Hash, Initial, MAX_PAYLOAD_BYTES, Payload, PublicKey, RunId, StateId, WindowIndex,
-    payload,
+    BenchmarkSpec, CheckpointId, Dataset, Genesis, Hash, Initial, MAX_BENCHMARK_BYTES, MAX_PAYLOAD_BYTES, Payload,
+    PublicKey, RunId, StateId, WindowIndex, payload,
 };
 use templar_protocol::{Entry, GenesisError, Input, Node, Output, RunState};
 use templar_store::{PutError, SyncError};
@@ -212,7 +212,7 @@ impl RunContext {
         };
         let mut needed = vec![run.hash(), recipe.genesis.dataset.hash(), start.checkpoint.hash()];
         needed.extend(checkpoint.tensors.iter().map(|tensor| tensor.blob.hash()));
-        needed.extend(common_blobs(&dataset).iter().map(|(id, _)| *id));
+        needed.extend(common_blobs(&recipe.genesis, &dataset).iter().map(|(id, _)| *id));
         needed.retain(|id| blobs.contains(id));
         durable(&needed)?;
         let dir = home.run_dir(&run);
@@ -349,13 +349,15 @@ impl RunContext {
 }
 
 /// The blobs that every participant needs besides the manifests, each with its greatest possible length in bytes: the
-/// tokenizer, the chat template if there is one, and the dataset's shards.
-pub fn common_blobs(dataset: &Dataset) -> Vec<(Hash, u64)> {
+/// tokenizer, the chat template if there is one, the dataset's shards, and the files that models are measured on.
+pub fn common_blobs(genesis: &Genesis, dataset: &Dataset) -> Vec<(Hash, u64)> {
     let mut blobs = vec![(dataset.tokenizer.hash(), templar_data::MAX_TOKENIZER_BYTES as u64)];
     blobs.extend(dataset.chat_template.map(|blob| (blob.hash(), templar_data::MAX_CHAT_TEMPLATE_BYTES as u64)));
     for shard in dataset.training.iter().chain(&dataset.validation) {
         let bytes = shard.tokens.saturating_mul(dataset.token_bytes.into());
         blobs.push((shard.blob.hash(), bytes.min(templar_data::MAX_SHARD_BYTES)));
     }
+    let measured = genesis.benchmarks.iter().flat_map(BenchmarkSpec::files);
+    blobs.extend(measured.map(|file| (file.hash(), MAX_BENCHMARK_BYTES)));
     blobs
 }

@@ -23,7 +23,8 @@
 use std::collections::BTreeMap;
 
 use templar_manifest::{
-    CheckpointId, Contribution, Dataset, Genesis, Hash, Initial, RunId, Signed, StateId, WindowBody, WindowRecord,
+    BenchmarkSpec, CheckpointId, Contribution, Dataset, Genesis, Hash, Initial, RunId, Signed, StateId, WindowBody,
+    WindowRecord,
 };
 use templar_protocol::{ClosedWindow, Node};
 
@@ -148,6 +149,7 @@ impl Retention {
         let genesis = record.genesis;
         all.stay(Sort::Manifest, [record.run.hash()]);
         all.stay(Sort::Dataset, [genesis.dataset.hash(), genesis.tokenizer.hash()]);
+        all.stay(Sort::Dataset, genesis.benchmarks.iter().flat_map(BenchmarkSpec::files).map(|file| file.hash()));
         all.stay(Sort::Dataset, record.dataset.blobs().map(|blob| blob.hash()));
         if let Initial::Tensors(tensors) = &genesis.initial {
             all.stay(Sort::Checkpoint, tensors.iter().map(|tensor| tensor.hash()));

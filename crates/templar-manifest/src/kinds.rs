@@ -1,6 +1,7 @@
 //! Every kind of manifest, one file each, in the order of the way of the data.
 
 mod audit;
+mod benchmarks;
 mod body;
 mod checkpoint;
 mod commit;
@@ -18,6 +19,7 @@ mod vote;
 mod window;
 
 pub use audit::{Audit, AuditEntry, AuditVerdict};
+pub use benchmarks::{BenchmarkSpec, MAX_BENCHMARK_BYTES, MAX_BENCHMARKS, Measures, QuestionsSpec};
 pub use body::{
     Challenge, Mint, MintKind, Outcome, Refuted, Reveal, Slash, SlashCause, Statement, Verdict, WindowBody,
 };

@@ -78,6 +78,7 @@ impl GenesisBuilder {
             state_retention_windows: 2,
             state_reset_every: 0,
             windows: 0,
+            benchmarks: Vec::new(),
         };
         Self { genesis }
     }

@@ -145,7 +145,7 @@ async fn fetch_run(net: &Net, to: &Destination<'_>, ticket: &Ticket) -> Result<(
     fetch_all(net, &[(genesis.dataset.hash(), small)]).await?;
     let dataset: templar_manifest::Dataset = manifest(store, genesis.dataset.hash()).await?;
     let recipe = Recipe::new(ticket.run.into(), genesis).map_err(RunError::from)?;
-    for blobs in [common_blobs(&dataset), recipe.initial_blobs()] {
+    for blobs in [common_blobs(&recipe.genesis, &dataset), recipe.initial_blobs()] {
         let bytes = VisitTally::bytes_of(&blobs);
         to.tally.want(bytes);
         let fetched = fetch_all(net, &blobs).await?;

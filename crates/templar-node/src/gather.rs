@@ -203,7 +203,7 @@ impl Gatherer {
 
     /// Fetches the dataset's shards and the tokenizer.
     pub(crate) async fn common(&self, context: &RunContext, until: Option<Instant>) -> Result<bool, WorkError> {
-        self.fetch(&common_blobs(&context.dataset), &[], until).await
+        self.fetch(&common_blobs(&context.genesis, &context.dataset), &[], until).await
     }
 
     /// Fetches a checkpoint with its tensors.

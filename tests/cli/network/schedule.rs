@@ -1,4 +1,4 @@
-//! A node that measures the models of its run, beside its work.
+//! A node that measures the models of its run as genesis says, beside its work.
 
 use std::fs;
 
@@ -30,9 +30,14 @@ fn write_schedule(home: &Home) -> String {
 fn a_validator_measures_every_second_model_and_signs() {
     let (validator, miner) = (Home::new("measuring"), Home::new("measured"));
     validator.ok(["dataset", "import", "--bundled"]);
-    validator.run_new(&["--miner", &hash(&miner.ok(["key", "show"]), "key")], &["windows=4"]);
     let schedule = write_schedule(&validator);
-    let judging = Running::start(&validator, ["node", "--role", "validator", "--evaluate", &schedule]);
+    let member = hash(&miner.ok(["key", "show"]), "key");
+    validator.run_new(&["--miner", &member, "--benchmarks", &schedule], &["windows=4"]);
+    // The files are part of the run now.
+    let questions = validator.path().with_file_name("schedule").join("arc.jsonl");
+    let moved = questions.with_extension("moved");
+    fs::rename(&questions, &moved).unwrap();
+    let judging = Running::start(&validator, ["node", "--role", "validator"]);
     miner.ok(["run", "join", &judging.ticket()]);
     let mining = Running::start(&miner, ["node", "--role", "miner"]);
     let is_done = |window: u64| move |line: &Value| line["type"] == "evaluated" && line["window"] == window;
@@ -52,9 +57,13 @@ fn a_validator_measures_every_second_model_and_signs() {
     // Anybody computes it again.
     let run = hash(&validator.ok(["run", "show"]), "run");
     let document = validator.path().join(format!("runs/{run}/evaluations/evaluation-{}.cbor", hash(&first, "id")));
-    let questions = validator.path().with_file_name("schedule").join("arc.jsonl");
+    fs::rename(&moved, &questions).unwrap();
     let check = ["eval", "check", document.to_str().unwrap(), "--model", "w1", "--file", questions.to_str().unwrap()];
     assert_eq!(validator.ok(check)["verdict"], "match");
+    // Whoever joins has the questions, and whoever removes what is old keeps them.
+    miner.ok(["store", "gc"]);
+    let blob = blake3::hash(&fs::read(&questions).unwrap()).to_string();
+    assert_eq!(miner.ok(["show", &blob])["bytes"], fs::metadata(&questions).unwrap().len());
 
     fs::write(&schedule, "[[measure]]\ntask = \"chess\"\nfile = [\"arc.jsonl\"]\n").unwrap();
     let error = refused(&validator, 2, ["node", "--role", "validator", "--evaluate", &schedule]);

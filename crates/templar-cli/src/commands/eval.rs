@@ -6,6 +6,7 @@ pub(crate) mod model;
 mod progress;
 pub(crate) mod report;
 pub(crate) mod result_files;
+pub(crate) mod schedule;
 
 use crate::error::CommandResult;
 use crate::invocation::Invocation;

@@ -1,6 +1,6 @@
 //! `templar node`: takes part in a run automatically, window after window.
 
-mod schedule;
+mod evaluator;
 
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
@@ -17,9 +17,10 @@ use templar_query::find::run_context;
 use templar_testkit::pacing::RandomPauses;
 use templar_testkit::trainer::NoiseTrainer;
 
-use schedule::{Evaluator, Schedule};
+use evaluator::{Evaluator, Plan};
 
 use crate::address::address;
+use crate::commands::eval::schedule::Schedule;
 use crate::compute::Compute;
 use crate::error::{Code, CommandResult};
 use crate::events;
@@ -44,9 +45,12 @@ pub(crate) struct NodeArgs {
     #[arg(long)]
     prune: bool,
     /// Measure the models of the run as this file says, and keep the signed results, which `templar log` and model
-    /// cards show
+    /// cards show [default: the run's own benchmarks, by all but miners]
     #[arg(long, value_name = "FILE.toml")]
     evaluate: Option<PathBuf>,
+    /// Leave the run's own benchmarks to others
+    #[arg(long, conflicts_with = "evaluate")]
+    no_evaluate: bool,
     #[command(flatten)]
     compute: Compute,
     #[command(flatten)]
@@ -118,7 +122,9 @@ pub(crate) fn run(invocation: &Invocation, args: &NodeArgs) -> CommandResult {
     };
     let stop = if args.until_stdin_closes { Stop::WithStdin } else { Stop::OnSignal };
     let printer = invocation.printer;
-    let evaluator = schedule.map(|schedule| Evaluator::start(invocation, schedule)).transpose()?;
+    let measures = !args.no_evaluate && !matches!(args.role, RoleName::Miner) && !context.genesis.benchmarks.is_empty();
+    let plan = schedule.map(Plan::Own).or_else(|| measures.then(|| Plan::Run(context.genesis.clone())));
+    let evaluator = plan.map(|plan| Evaluator::start(invocation, plan)).transpose()?;
     let say = |event: &NodeEvent| {
         match event {
             NodeEvent::Started { ticket, .. } => {

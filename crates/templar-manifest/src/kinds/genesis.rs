@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::benchmarks::{BenchmarkSpec, MAX_BENCHMARKS};
 use super::emission::EmissionSpec;
 use super::gauntlet::{GauntletSpec, WeightRule};
 use super::registration::RegistrationSpec;
@@ -62,6 +63,8 @@ pub struct Genesis {
     pub state_reset_every: u64,
     /// The number of windows after which the run is over; 0 for a run without end.
     pub windows: u64,
+    /// The measurements of models that the run's nodes make. Nothing in the records follows from them.
+    pub benchmarks: Vec<BenchmarkSpec>,
 }
 
 /// The parameters that a run starts from.
@@ -375,6 +378,10 @@ impl Payload for Genesis {
         if self.gauntlet.spot_checks_ppm > 0 && self.state_retention_windows == 0 {
             return Err("gauntlet.spot_checks_ppm needs the model before, and state_retention_windows is 0".to_owned());
         }
+        if self.benchmarks.len() > MAX_BENCHMARKS {
+            return Err(format!("benchmarks has more than {MAX_BENCHMARKS} entries"));
+        }
+        self.benchmarks.iter().try_for_each(BenchmarkSpec::check)?;
         self.registration.check()?;
         let (burn, cost) = (&self.registration.burn, emission.registration_cost_micros);
         if burn.per_window > 0 && burn.least < cost {

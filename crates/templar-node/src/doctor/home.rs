@@ -156,7 +156,7 @@ fn wanted(context: &RunContext, node: &Node, blobs: &dyn BlobSource) -> Vec<(Has
     let model = blobs.read(&checkpoint, small).ok().and_then(|bytes| payload::decode::<Checkpoint>(&bytes).ok());
     let tensors = model.iter().flat_map(|model| &model.tensors);
     wanted.extend(tensors.map(|tensor| (tensor.blob.hash(), tensor.spec.elements() as u64 * 4)));
-    wanted.extend(common_blobs(&context.dataset));
+    wanted.extend(common_blobs(&context.genesis, &context.dataset));
     wanted
 }
 

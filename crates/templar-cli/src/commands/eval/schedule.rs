@@ -1,35 +1,19 @@
-//! Evaluations on a schedule, beside a running node.
-//!
-//! A thread of its own measures the models that windows leave behind, and keeps each result signed in the home. It
-//! reads the home as any other command does, through the node's socket, so the node never waits for it, and a result
-//! that cannot be had is a warning. The schedule is a setting of this node: a result is the statement of whoever signs
-//! it, and nothing in the records follows from one.
+//! What is measured on a schedule: a file in TOML of a person's own, or the benchmarks of a genesis.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::json;
+use tempfile::TempDir;
+use templar_blob::BlobSource;
 use templar_data::words;
-use templar_eval::{Table, Task, read_text};
-use templar_home::evaluations::KeptEvaluations;
+use templar_eval::{Table, Task, file_id, read_text};
 use templar_home::files::read_small;
-use templar_manifest::CheckpointId;
+use templar_manifest::{BenchmarkSpec, BlobId, MAX_BENCHMARK_BYTES, Measures, QuestionsSpec};
 
-use crate::commands::eval::measure::{Subject, measure};
-use crate::commands::eval::model::Measurable;
-use crate::commands::eval::report;
-use crate::commands::eval::result_files::Inputs;
+use super::measure::Subject;
+use super::result_files::Inputs;
 use crate::error::{Code, CommandError};
-use crate::invocation::Invocation;
 use crate::printer::shown;
-
-/// How often a model is looked for that the node has not brought here yet.
-const LOOK: Duration = Duration::from_secs(1);
-
-/// How often it is looked for in all. The bytes of a window are not there for ever.
-const LOOKS: u32 = 600;
 
 /// What is measured, and how often: a file in TOML.
 #[derive(Debug, Clone, Deserialize)]
@@ -61,17 +45,17 @@ struct Measurement {
     text: Option<PathBuf>,
 }
 
-/// What a node measures, checked.
+/// What is measured, checked.
 #[derive(Debug, Clone)]
-pub(super) struct Schedule {
+pub(crate) struct Schedule {
     every: u64,
-    measurements: Vec<(Subject, Inputs)>,
+    pub(crate) measurements: Vec<(Subject, Inputs)>,
 }
 
 impl Schedule {
     /// Reads a schedule, and every file that it names once, so that a mistake is found before the node starts. Paths
     /// are relative to the folder of the schedule.
-    pub(super) fn read(path: &Path) -> Result<Self, CommandError> {
+    pub(crate) fn read(path: &Path) -> Result<Self, CommandError> {
         let text = read_small(path)?;
         let wrong = |what: &dyn std::fmt::Display| {
             let error = CommandError::says(Code::Usage, format_args!("{} is no schedule: {what}", shown(path)));
@@ -87,8 +71,33 @@ impl Schedule {
         Ok(Self { every: file.every, measurements: measurements.collect::<Result<_, _>>()? })
     }
 
+    /// The same for a genesis, and the files that it names.
+    pub(crate) fn benchmarks(&self) -> Result<(Vec<BenchmarkSpec>, Vec<PathBuf>), CommandError> {
+        let mut paths = Vec::new();
+        let mut named = |files: &[PathBuf]| -> Result<Vec<BlobId>, CommandError> {
+            paths.extend_from_slice(files);
+            files.iter().map(|path| bounded(path).and_then(|()| Ok(file_id(path)?))).collect()
+        };
+        let mut specs = Vec::new();
+        for (subject, inputs) in &self.measurements {
+            let files = named(&inputs.files)?;
+            let measures = match subject {
+                Subject::Text => Measures::Text(files[0]),
+                Subject::Task { task, shots, limit } => Measures::Questions(QuestionsSpec {
+                    task: task.to_string(),
+                    files,
+                    limit: *limit,
+                    shots: *shots,
+                    example_files: named(&inputs.example_files)?,
+                }),
+            };
+            specs.push(BenchmarkSpec { every_windows: self.every, measures });
+        }
+        Ok((specs, paths))
+    }
+
     /// Whether the model after this window is measured.
-    fn has(&self, window: u64) -> bool {
+    pub(crate) fn has(&self, window: u64) -> bool {
         (window + 1).is_multiple_of(self.every)
     }
 }
@@ -127,74 +136,47 @@ impl Measurement {
     }
 }
 
-/// The thread that measures.
-pub(super) struct Evaluator {
-    schedule: Schedule,
-    due: Sender<(u64, CheckpointId)>,
+/// Refuses a file that no home would fetch.
+fn bounded(path: &Path) -> Result<(), CommandError> {
+    let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    if bytes <= MAX_BENCHMARK_BYTES {
+        return Ok(());
+    }
+    let text =
+        format_args!("{} has {bytes} bytes; {MAX_BENCHMARK_BYTES} is the limit for a file of a run", shown(path));
+    Err(CommandError::says(Code::Usage, text).hint("name fewer questions"))
 }
 
-impl Evaluator {
-    /// Starts the thread. It ends with the process: what it has not finished is measured by nobody, or by hand.
-    pub(super) fn start(invocation: &Invocation, schedule: Schedule) -> std::io::Result<Self> {
-        let (due, models) = mpsc::channel();
-        let (invocation, work) = (invocation.clone(), schedule.clone());
-        std::thread::Builder::new()
-            .name("evaluations".to_owned())
-            .spawn(move || follow(&invocation, &work, &models))?;
-        Ok(Self { schedule, due })
-    }
-
-    /// A window has closed and left this model.
-    pub(super) fn closed(&self, window: u64, checkpoint: CheckpointId) {
-        if self.schedule.has(window) {
-            // The thread listens as long as this sender is there.
-            let _ = self.due.send((window, checkpoint));
-        }
-    }
+/// A benchmark of a genesis, with its files laid out so that they can be read. They go when this does.
+pub(crate) struct LaidOut {
+    pub(crate) subject: Subject,
+    pub(crate) inputs: Inputs,
+    _folder: TempDir,
 }
 
-fn follow(invocation: &Invocation, schedule: &Schedule, models: &Receiver<(u64, CheckpointId)>) {
-    for (window, checkpoint) in models {
-        if let Err(error) = evaluate(invocation, schedule, window, checkpoint) {
-            let lines = error.lines().join(": ");
-            invocation.printer.warn(format_args!("the model after window {window} is not measured: {lines}"));
-        }
-    }
-}
-
-/// Measures one model, and keeps the results.
-fn evaluate(
-    invocation: &Invocation,
-    schedule: &Schedule,
-    window: u64,
-    checkpoint: CheckpointId,
-) -> Result<(), CommandError> {
-    let mut model = brought(invocation, checkpoint)?;
-    let home = templar_home::Home::open(invocation.root()?)?;
-    let key = home.key()?;
-    let quiet = Invocation { printer: invocation.printer.quiet(), ..invocation.clone() };
-    for (subject, inputs) in &schedule.measurements {
-        let done = measure(&quiet, &mut model, subject, inputs, None)?;
-        let (Some(evaluation), Some(run)) = (&done.evaluation, model.run) else { continue };
-        KeptEvaluations::of(&home, run).keep(evaluation, evaluation.sign(&key))?;
-        let mut value = report::value(&done.measured, model.root.as_ref(), model.checkpoint.as_ref());
-        (value["type"], value["window"], value["id"]) = (json!("evaluated"), json!(window), json!(evaluation.id()));
-        invocation.printer.progress(&value, format_args!("w{window} {}", report::line(&done.measured)));
-    }
-    Ok(())
-}
-
-/// The model, as soon as the node has it.
-fn brought(invocation: &Invocation, checkpoint: CheckpointId) -> Result<Measurable, CommandError> {
-    let mut looks = 0;
-    loop {
-        match Measurable::open(invocation, &checkpoint.to_string()) {
-            Err(error) if looks < LOOKS && matches!(error.code(), Code::NotFound | Code::Partial | Code::Locked) => {
-                looks += 1;
-                std::thread::sleep(LOOK);
+impl LaidOut {
+    /// Takes the files out of the store.
+    pub(crate) fn new(spec: &BenchmarkSpec, blobs: &dyn BlobSource) -> Result<Self, CommandError> {
+        let failed = |error: std::io::Error| CommandError::new(Code::Failed, error);
+        let folder = TempDir::new().map_err(failed)?;
+        let lay_out = |files: &[BlobId]| -> Result<Vec<PathBuf>, CommandError> {
+            let lay = |file: &BlobId| -> Result<PathBuf, CommandError> {
+                // Tables of other formats are known by their first bytes.
+                let path = folder.path().join(format!("{file}.jsonl"));
+                std::fs::write(&path, blobs.read(&file.hash(), MAX_BENCHMARK_BYTES)?).map_err(failed)?;
+                Ok(path)
+            };
+            files.iter().map(lay).collect()
+        };
+        let (subject, files, example_files) = match &spec.measures {
+            Measures::Text(file) => (Subject::Text, lay_out(&[*file])?, Vec::new()),
+            Measures::Questions(QuestionsSpec { task, files, limit, shots, example_files }) => {
+                let known = task.parse::<Task>().map_err(|error| CommandError::new(Code::Failed, error))?;
+                let subject = Subject::Task { task: known, shots: *shots, limit: *limit };
+                (subject, lay_out(files)?, lay_out(example_files)?)
             }
-            opened => return opened,
-        }
+        };
+        Ok(Self { subject, inputs: Inputs { model: String::new(), files, example_files }, _folder: folder })
     }
 }
 

@@ -3,16 +3,20 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
+use templar_eval::FilesError;
 use templar_home::access::Access;
 use templar_home::configure::{self, Origin, RunPlan, Scale};
 use templar_home::context::{Put, RunContext};
 use templar_home::folder::Folder;
 use templar_home::unfinished::Unfinished;
-use templar_manifest::{Arithmetic, Genesis, Hash, PublicKey, RunId, SecretKey, ValidatorSpec, WeightRule, payload};
+use templar_manifest::{
+    Arithmetic, Genesis, Hash, Payload as _, PublicKey, RunId, SecretKey, ValidatorSpec, WeightRule, payload,
+};
 use templar_query::find::{dataset, runs_named};
 use templar_query::runs::RunView;
 
 use super::{configuration, overview};
+use crate::commands::eval::schedule::Schedule;
 use crate::commands::key::new_chain;
 use crate::error::{Code, CommandError, CommandResult};
 use crate::invocation::Invocation;
@@ -63,6 +67,10 @@ pub(crate) struct NewRunArgs {
     /// The seed of the first checkpoint: any text
     #[arg(long, default_value = "0", value_name = "S")]
     seed: String,
+    /// Have the run's validators and seeders measure its models as this file says. Its questions and texts become part
+    /// of the run
+    #[arg(long, value_name = "FILE.toml")]
+    benchmarks: Option<PathBuf>,
     /// Print every value of the configuration too, as `run show` does
     #[arg(long)]
     long: bool,
@@ -101,13 +109,19 @@ fn validator(text: &str) -> Result<ValidatorSpec, String> {
 pub(crate) fn run(invocation: &Invocation, args: &NewRunArgs) -> CommandResult {
     let access = invocation.write()?;
     let key = access.home.key()?;
-    let (genesis, folder) = genesis(&access, &key, args)?;
+    let (mut genesis, folder) = genesis(&access, &key, args)?;
+    let schedule = args.benchmarks.as_deref().map(Schedule::read).transpose()?;
+    let mut files = Vec::new();
+    if let Some(schedule) = schedule {
+        (genesis.benchmarks, files) = schedule.benchmarks()?;
+        genesis.check().map_err(|error| CommandError::says(Code::Usage, error))?;
+    }
     let bytes = payload::encode(&genesis);
     let run = RunId::new(Hash::of(&bytes));
     if !access.home.runs()?.contains(&run) {
         refuse_used_name(&access, &genesis)?;
         refuse_seen_chain(&access, &genesis)?;
-        create(&access, run, bytes, folder.as_ref())?;
+        create(&access, run, bytes, folder.as_ref(), &files)?;
     }
     access.home.set_current_run(&run)?;
     let context = RunContext::open(&access.home, access.blobs(), run)?;
@@ -191,11 +205,20 @@ fn refuse_used_name(access: &Access, genesis: &Genesis) -> Result<(), CommandErr
     Err(CommandError::says(Code::Failed, text).hint("choose another name: commands name runs"))
 }
 
-fn create(access: &Access, run: RunId, genesis: Vec<u8>, folder: Option<&Folder>) -> Result<(), CommandError> {
+fn create(
+    access: &Access,
+    run: RunId,
+    genesis: Vec<u8>,
+    folder: Option<&Folder>,
+    files: &[PathBuf],
+) -> Result<(), CommandError> {
     let import = Mutex::new(Unfinished::begin(access));
     let put: Put<'_> = &|bytes| import.lock().unwrap_or_else(PoisonError::into_inner).put(bytes);
     if let Some(folder) = folder {
         folder.keep(put)?;
+    }
+    for path in files {
+        put(std::fs::read(path).map_err(|source| FilesError::Io { path: path.clone(), source })?)?;
     }
     put(genesis)?;
     RunContext::create(&access.home, access.blobs(), put, &|blobs| access.sync(blobs), run)?;
