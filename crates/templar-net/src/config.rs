@@ -150,7 +150,7 @@ pub struct SyncLimits {
     /// The number of received entries that wait for the node to take them. Further ones wait in the network.
     pub entries_in_flight: usize,
     /// The shortest time for which a log is read before [`Net::read_again`](crate::Net::read_again) takes
-    /// effect. It doubles each time.
+    /// effect. It doubles each time, and is this again when the log was read for four times as long.
     pub read_again_pause: Duration,
 }
 

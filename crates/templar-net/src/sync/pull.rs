@@ -162,13 +162,30 @@ struct Reading {
     reached: bool,
     /// The shortest time for which the log is read before it may be read again from the last milestone.
     read_again: Duration,
+    /// When the log was last begun from that milestone.
+    begun: Instant,
 }
+
+impl Reading {
+    /// Begins the log again. A node that wants it often waits ever longer; one that did without it for much longer than
+    /// it had to starts from the `shortest` pause.
+    fn again(&mut self, shortest: Duration, longest: Duration) {
+        self.cursor = None;
+        let is_often = self.begun.elapsed() < self.read_again * PATIENT;
+        self.read_again = if is_often { (self.read_again * 2).min(longest) } else { shortest };
+        self.begun = Instant::now();
+    }
+}
+
+/// A node that reads a log for so many times the pause is not one that wants it again all the time.
+const PATIENT: u32 = 4;
 
 impl Puller {
     /// Reads the log of one peer until the book forgets the peer.
     async fn follow(&self, peer: &PeerId) {
         let (retry_pause, read_again) = (self.limits.pauses.retry, self.limits.sync.read_again_pause);
-        let mut reading = Reading { cursor: None, pause: retry_pause, reached: false, read_again };
+        let mut reading =
+            Reading { cursor: None, pause: retry_pause, reached: false, read_again, begun: Instant::now() };
         while let Some(contacts) = self.book.contacts(peer) {
             let before = reading.cursor;
             let error = self.pull(peer, contacts, &mut reading).await;
@@ -188,8 +205,7 @@ impl Puller {
                 PullError::Again => {
                     self.again.send_if_modified(|peers| peers.remove(peer));
                     self.metrics.logs_read_again.inc();
-                    reading.cursor = None;
-                    reading.read_again = (reading.read_again * 2).min(self.limits.pauses.misbehaviour);
+                    reading.again(read_again, self.limits.pauses.misbehaviour);
                     continue;
                 }
                 PullError::Connect(reason) => self.book.unreachable(peer, reason),
@@ -389,5 +405,28 @@ impl Puller {
             self.book.learn(addr, AddrSource::Heard);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_reads_in_peace_for_long_may_soon_read_again() {
+        let second = Duration::from_secs(1);
+        let mut reading =
+            Reading { cursor: None, pause: second, reached: true, read_again: second, begun: Instant::now() };
+        let mut pause_after = |ago: u64| {
+            reading.begun = Instant::now().checked_sub(Duration::from_secs(ago)).unwrap();
+            reading.again(second, 5 * second);
+            reading.read_again.as_secs()
+        };
+        assert_eq!([1, 2, 4, 5].map(&mut pause_after), [2, 4, 5, 5], "it doubles up to the longest");
+        assert_eq!(
+            [19, 21, 1, 9].map(&mut pause_after),
+            [5, 1, 2, 1],
+            "four times the pause, and it is the shortest again"
+        );
     }
 }
