@@ -21,6 +21,7 @@ mod template;
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use serde::de::IgnoredAny;
 use templar_manifest::{BlobId, Dataset};
 use tokenizers::{Model, ModelWrapper, OffsetReferential, OffsetType, PostProcessorWrapper, PreTokenizer};
 
@@ -284,9 +285,13 @@ impl Parsed {
         if is_lfs_pointer(json) {
             return Err(TokenizerError::LfsPointer);
         }
+        if let Some(field) = files::unknown_field(json) {
+            return Err(TokenizerError::Parse(format!("it has the field {field:?}, which no tokenizer has")));
+        }
         let mut inner = guarded(|| tokenizers::Tokenizer::from_bytes(json))
             .and_then(|parsed| parsed.map_err(|error| error.to_string()))
             .map_err(|said| TokenizerError::Parse(words::tokenizer(json, &said)))?;
+        serde_json::from_slice::<IgnoredAny>(json).map_err(|error| TokenizerError::Parse(words::json(&error)))?;
         if let ModelWrapper::BPE(bpe) = inner.get_model()
             && bpe.dropout.is_some_and(|dropout| dropout != 0.0)
         {

@@ -85,6 +85,12 @@ fn files_that_are_no_usable_tokenizer_are_refused() {
         let found = Tokenizer::new(bytes.to_vec(), TokenNames::default());
         assert!(matches!(found, Err(TokenizerError::Parse(_))), "{bytes:?}");
     }
+    // The library overlooks that this is no JSON, and reports the other, which is, as if it were none.
+    let whole = shipped().to_string();
+    for (field, word) in [(r#""comment", "#, "expected `:`"), (r#""comment": "ours", "#, "\"comment\"")] {
+        let found = Tokenizer::new(whole.replacen('{', &format!("{{{field}"), 1).into_bytes(), TokenNames::default());
+        assert!(matches!(&found, Err(TokenizerError::Parse(said)) if said.contains(word)), "{field}: {found:?}");
+    }
     // The parser itself panics on some of these.
     for field in ["decoder", "pre_tokenizer", "normalizer", "post_processor", "model", "added_tokens"] {
         for value in [json!(5), json!("x"), json!([]), json!({ "type": "Nothing" }), json!([{ "type": 3 }])] {

@@ -107,6 +107,26 @@ fn with_entries(json: &[u8], entries: &[(&str, Value)]) -> Result<Vec<u8>, Strin
     Ok(text)
 }
 
+/// The names that the fields of a `tokenizer.json` have.
+const FIELDS: [&str; 9] = [
+    "version",
+    "truncation",
+    "padding",
+    "added_tokens",
+    "normalizer",
+    "pre_tokenizer",
+    "post_processor",
+    "decoder",
+    "model",
+];
+
+/// A field that no tokenizer has, of a file that is an object. `tokenizers` 0.23.2 reads the name of such a field and
+/// steps over nothing: it refuses the file by a comma that is missing, or takes a name without a value.
+pub(super) fn unknown_field(json: &[u8]) -> Option<String> {
+    let keys = places(json).ok()?.entries.into_iter().map(|(key, _)| key);
+    keys.into_iter().find(|key| !FIELDS.contains(&key.as_str()))
+}
+
 /// Where the values of an object lie, and where the object ends.
 struct Places {
     entries: Vec<(String, std::ops::Range<usize>)>,
