@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Home;
 use super::running::Running;
-use crate::cli::home::program;
+use crate::cli::home::{hash, program};
 
 /// The findings of the doctor about one subject. The command must end with `code`.
 fn found(home: &Home, code: i32, arguments: &[&str], check: &str) -> Vec<(String, String)> {
@@ -94,23 +94,34 @@ fn peers_are_asked_beside_the_node_and_damage_is_found() {
 }
 
 #[test]
-fn metrics_are_answered_where_they_are_asked_for() {
+fn metrics_and_pages_are_answered_where_they_are_asked_for() {
     let home = Home::with_run("metrics", &[]);
-    let node = Running::start(&home, ["node", "--role", "seeder", "--metrics", "127.0.0.1:0"]);
+    let any = "127.0.0.1:0";
+    let node = Running::start(&home, ["node", "--role", "seeder", "--metrics", any, "--http", any]);
     let addr = node.until(|line| line["type"] == "metrics")["addr"].as_str().unwrap().to_owned();
-    let mut stream = TcpStream::connect(&addr).unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
+    let get = |addr: &str, path: &str| {
+        let mut stream = TcpStream::connect(addr).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    };
+    let text = get(&addr, "/metrics");
     assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && text.ends_with("# EOF\n"), "{text}");
     let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(&format!("{name} "))?.parse::<u64>().ok());
     assert_eq!(value("templar_node_entries"), Some(0));
     assert_eq!(value("templar_node_window"), Some(0));
     assert!(value("templar_node_store_bytes").unwrap() > 100_000, "{text}");
     assert_eq!(value("templar_net_connections_refused_total"), Some(0));
-    // From here on the port is in use.
+    let url = node.until(|line| line["type"] == "listening")["url"].as_str().unwrap().to_owned();
+    let pages = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let run = get(&pages, "/run.json");
+    assert!(run.starts_with("HTTP/1.1 200 OK\r\n") && run.contains(&hash(&home.ok(["run", "show"]), "run")), "{run}");
+    // From here on both ports are in use.
     let other = Home::with_run("metrics too", &[]);
-    let error = super::refused(&other, 1, ["node", "--role", "seeder", "--metrics", &addr]);
-    assert!(error["error"].as_str().unwrap().contains(&addr), "{error}");
+    for (option, addr) in [("--metrics", &addr), ("--http", &pages)] {
+        let error = super::refused(&other, 1, ["node", "--role", "seeder", option, addr]);
+        assert!(error["error"].as_str().unwrap().contains(addr.as_str()), "{error}");
+    }
     node.stop();
 }

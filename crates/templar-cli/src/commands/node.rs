@@ -21,6 +21,7 @@ use evaluator::{Evaluator, Plan};
 
 use crate::address::address;
 use crate::commands::eval::schedule::Schedule;
+use crate::commands::explore::{self, BesideNode};
 use crate::compute::Compute;
 use crate::error::{Code, CommandResult};
 use crate::events;
@@ -58,6 +59,9 @@ pub(crate) struct NodeArgs {
     /// Serve metrics at http://ADDR:PORT/metrics (OpenMetrics text) [without a value: 127.0.0.1:9464]
     #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, default_missing_value = "127.0.0.1:9464", value_parser = address)]
     metrics: Option<SocketAddr>,
+    /// Show the run in a browser at http://ADDR:PORT, as `explore` does [without a value: 127.0.0.1:8460]
+    #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, default_missing_value = explore::ADDRESS, value_parser = address)]
+    http: Option<SocketAddr>,
     /// The run: a hash, four or more digits of one, or a name [default: the current one]
     #[arg(long)]
     run: Option<String>,
@@ -91,6 +95,7 @@ enum ConductName {
 pub(crate) fn run(invocation: &Invocation, args: &NodeArgs) -> CommandResult {
     args.compute.choose(invocation)?;
     let schedule = args.evaluate.as_deref().map(Schedule::read).transpose()?;
+    let mut explorer = args.http.map(BesideNode::bind).transpose()?;
     let ticket = args.join.as_deref().map(str::parse::<Ticket>).transpose()?;
     let access = invocation.write()?;
     let metrics = args.metrics.or(args.listen.settings(invocation, &access.home)?.metrics);
@@ -125,12 +130,16 @@ pub(crate) fn run(invocation: &Invocation, args: &NodeArgs) -> CommandResult {
     let measures = !args.no_evaluate && !matches!(args.role, RoleName::Miner) && !context.genesis.benchmarks.is_empty();
     let plan = schedule.map(Plan::Own).or_else(|| measures.then(|| Plan::Run(context.genesis.clone())));
     let evaluator = plan.map(|plan| Evaluator::start(invocation, plan)).transpose()?;
+    let mine = context.run;
     let say = |event: &NodeEvent| {
         match event {
             NodeEvent::Started { ticket, .. } => {
                 printer.data(event, ticket);
                 printer.talk("others join with `templar run join TICKET` and the ticket above; Ctrl-C stops this node");
                 tell_addresses(&printer, event);
+                if let Some(Err(error)) = explorer.take().map(|explorer| explorer.start(invocation, mine)) {
+                    printer.warn(format_args!("the explorer does not run: {error}"));
+                }
             }
             event => events::tell(&printer, event),
         }
