@@ -118,9 +118,22 @@ pub struct ReplayTask {
     pub pages: Vec<u64>,
     /// The step and tensor with which each drawn validator proves its replay, in the order of their keys.
     pub draws: Vec<ProofDraw>,
+    /// The last leaf of the trace to compare, 0 for the start and then one for each inner step, where a later one decides
+    /// nothing. None of `draws` lies behind it. `None` for the whole window and its result.
+    pub upto: Option<u32>,
 }
 
 impl ReplayTask {
+    /// The same task as far as this leaf and no further. Proofs behind it are left out.
+    pub(crate) fn up_to(mut self, leaf: u32) -> Self {
+        let steps = self.contribution.steps;
+        if leaf <= steps {
+            self.draws.retain(|draw| draw.step(steps) <= leaf);
+            self.upto = Some(leaf);
+        }
+        self
+    }
+
     /// The verdict of a validator for a score of a later window. For a match, `claims` are the claims of all
     /// drawn validators in the order of `draws`.
     pub fn verdict(&self, validator: &PublicKey, replay: Replay, claims: &[Hash]) -> LateVerdict {

@@ -59,9 +59,11 @@ pub(super) struct OuterStepTaken {
 pub(super) struct Confirmed {
     /// The attempt to agree on the record in which it was made.
     pub(super) attempt: u32,
+    /// The last leaf that it compared; `None` for all of them.
+    pub(super) upto: Option<u32>,
     pub(super) replay: Replay,
-    /// For a match, the short form of the claim that each drawn validator must make.
-    pub(super) witnesses: Vec<u64>,
+    /// For a match, the short form of the claim that each drawn validator must make, where its step was reached.
+    pub(super) witnesses: Vec<Option<u64>>,
 }
 
 /// The ids of accepted entries, and the entries that wait.
