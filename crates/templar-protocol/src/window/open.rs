@@ -260,7 +260,8 @@ impl OpenWindow {
         let mut said = BTreeMap::<(PublicKey, Kind), Vec<Envelope>>::new();
         let mut add = |kind, envelope: Envelope| said.entry((envelope.signer, kind)).or_default().push(envelope);
         // Encoding is expensive and contradictions are rare, so only their statements are encoded.
-        for signed in twice(self.contributions.by_id.values(), Signed::signer) {
+        let contributions = self.contributions.by_id.values().filter(|_| !self.contributions.further.is_empty());
+        for signed in twice(contributions, Signed::signer) {
             add(Kind::Contribution, signed.envelope());
         }
         for signed in twice(self.inboxes.values(), Signed::signer) {
