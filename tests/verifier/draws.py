@@ -62,25 +62,38 @@ def pages_of(tokens, length):
     return max(tokens - 1, 0) // length
 
 
-def replay_numbers(drawing, validator):
-    """The validator's numbers for each contribution: by chance, and for places."""
-    value = drawing.reveals[validator]
+def by_stake(draw, stakes, revealed, count):
+    """The first validators in rank that have revealed, ascending. `stakes` is {validator: stake}."""
+    left, taken = sorted(stakes), []
+    while left and len(taken) < count:
+        t = draw.below(sum(stakes[validator] for validator in left))
+        for validator in left:
+            if t < stakes[validator]:
+                break
+            t -= stakes[validator]
+        left.remove(validator)
+        if validator in revealed:
+            taken.append(validator)
+    return sorted(taken)
+
+
+def numbers_by_chance(drawing, validator):
+    """The validator's number for each contribution, by chance."""
     commitment = derived("templar/1 commitment of a cut", drawing.run, u64(drawing.window), drawing.before,
                          u64(len(drawing.contributions)), of_contributions(drawing.contributions))
-    chance = Draw("templar/1 replay by chance", drawing.run, commitment, validator, value)
-    places = Draw("templar/1 replay draw", drawing.run, drawing.seed, validator, value)
-    return [(chance.next(), places.next()) for _ in drawing.contributions]
+    chance = Draw("templar/1 replay by chance", drawing.run, commitment, validator, drawing.reveals[validator])
+    return [chance.next() for _ in drawing.contributions]
 
 
-def replayers(drawing, rule):
+def replayers(drawing, stakes, rule):
     """For each contribution of the cut, in order, the validators that are drawn to replay it, ascending."""
-    numbers = {validator: replay_numbers(drawing, validator) for validator in sorted(drawing.reveals)}
+    numbers = {validator: numbers_by_chance(drawing, validator) for validator in sorted(drawing.reveals)}
     drawn = []
-    for place in range(len(drawing.contributions)):
-        ranked = sorted((of[place][1], validator) for validator, of in numbers.items())
-        lowest = {validator for _, validator in ranked[:rule["least_replays"]]}
-        drawn.append([validator for validator, of in numbers.items() if validator in lowest
-                      or of[place][0] * 10**6 < rule["fraction_ppm"] * 2**64])
+    for place, contribution in enumerate(drawing.contributions):
+        draw = Draw("templar/1 replayers of a contribution", drawing.run, drawing.seed, contribution["miner"])
+        places = by_stake(draw, stakes, drawing.reveals, rule["least_replays"])
+        drawn.append([validator for validator, of in numbers.items()
+                      if validator in places or of[place] * 10**6 < rule["fraction_ppm"] * 2**64])
     return drawn
 
 
@@ -112,17 +125,7 @@ def evaluation_claim(key, hidden_states):
 def evaluators(drawing, miner, stakes, count):
     """The validators that measure a miner's contribution, ascending. `stakes` is {validator: stake}."""
     draw = Draw("templar/1 evaluators of a contribution", drawing.run, drawing.seed, miner)
-    left, ranked = sorted(stakes), []
-    while left and len(ranked) < count:
-        t = draw.below(sum(stakes[validator] for validator in left))
-        for validator in left:
-            if t < stakes[validator]:
-                break
-            t -= stakes[validator]
-        left.remove(validator)
-        if validator in drawing.reveals:
-            ranked.append(validator)
-    return sorted(ranked)
+    return by_stake(draw, stakes, drawing.reveals, count)
 
 
 def spot_check(run, seed, miner, value):

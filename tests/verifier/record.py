@@ -29,7 +29,7 @@ def judging(cut, contributions, registrations, reveals, state):
     seed = draws.seed_of(state.run, state.window, state.seed, bodies, list(reveals.items()))
     drawing = draws.Drawing(state.run, state.window, seed, state.seed, bodies, reveals)
     count = state.genesis["gauntlet"]["evaluators"]
-    return Judging(cut, contributions, registrations, drawing, draws.replayers(drawing, state.genesis["replay"]),
+    return Judging(cut, contributions, registrations, drawing, draws.replayers(drawing, state.stakes, state.genesis["replay"]),
                    [draws.evaluators(drawing, body["miner"], state.stakes, count) for body in bodies])
 
 

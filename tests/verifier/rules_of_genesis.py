@@ -285,20 +285,37 @@ def power(base, exponent):
     return result
 
 
+def most_faulty(stakes):
+    """How many validators can hold less than a third of the stake together. `stakes` are ascending."""
+    faulty, held = 0, 0
+    for stake in stakes:
+        held += stake
+        if 3 * held >= sum(stakes):
+            break
+        faulty += 1
+    return faulty
+
+
+def all_faulty(places, stakes):
+    """At most how likely it is, in parts of 2^60, that all places fall to faulty validators. `stakes` are ascending."""
+    most = most_faulty(stakes)
+    if places > most:
+        return 0
+    whole = sum(stakes)
+    faulty = min(sum(stakes[len(stakes) - most:]), divided(whole, 3) - 1)
+    bound = ONE
+    for place in range(places):
+        taken = sum(stakes[:place])
+        bound = divided(bound * (faulty - taken), whole - taken)
+    return bound
+
+
 def least_cost(g):
     """The least cost of a slot with which cheating does not pay, or None where no cost is enough."""
     r, e = g["replay"], g["emission"]
     stakes = sorted(validator["stake"] for validator in g["validators"])
-    faulty, sum_of_stakes, n = 0, 0, len(stakes)
-    for stake in stakes:
-        sum_of_stakes += stake
-        if 3 * sum_of_stakes >= sum(stakes):
-            break
-        faulty += 1
-    by_chance = power(divided((PPM - r["fraction_ppm"]) * ONE, PPM), n - faulty)
-    for_places = ONE
-    for i in range(min(r["least_replays"], n)):
-        for_places = divided(for_places * max(faulty - i, 0), n - i)
+    by_chance = power(divided((PPM - r["fraction_ppm"]) * ONE, PPM), len(stakes) - most_faulty(stakes))
+    for_places = all_faulty(r["least_replays"], stakes)
     survives = min(by_chance, for_places)
     if survives == 0:
         return 0

@@ -5,7 +5,7 @@ use templar_manifest::proof::prove;
 use templar_manifest::trace::{Trace, TraceHeader};
 use templar_manifest::{Contest, Contribution, Evaluation, Hash, Losses, Refusal, Replay, ScoreEntry, Signed, StateId};
 use templar_protocol::{EvaluationTask, JudgePlan, ReplayTask, SpotCheck};
-use templar_train::{Claim, MinerState, Replayed, WindowStart, WindowTask, replay};
+use templar_train::{Claim, MinerState, Replayed, WindowStart, WindowTask, replay_up_to};
 
 use crate::evaluator::Evaluator;
 use crate::inputs::{AuditInputs, InputError, chain};
@@ -78,10 +78,10 @@ pub fn replay_contribution(
     };
     let state = state(&contribution.state_in)?;
     let (window, miner, steps) = (contribution.window, contribution.miner, contribution.steps);
-    let (claim, draws) = (Claim { contribution, trace: &trace }, &task.draws);
+    let (claim, draws, upto) = (Claim { contribution, trace: &trace }, &task.draws, task.upto);
     let task = WindowTask { window, miner, pages: task.pages.clone(), steps };
     let start = WindowStart { task: &task, parameters: parameters.into(), state };
-    replay(inputs.recipe, start, claim, draws, &|page| inputs.page(window, page))
+    replay_up_to(inputs.recipe, start, claim, draws, upto, &|page| inputs.page(window, page))
         .map_err(|error| InputError::from(&error))
 }
 

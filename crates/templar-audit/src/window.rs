@@ -1,12 +1,13 @@
 //! Audits a closed window: recomputes every number of its record from blobs and compares.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use templar_manifest::{
     Audit, AuditEntry, AuditVerdict, Checkpoint, Contest, Contribution, Evaluation, Hash, LateVerdict, Losses, Outcome,
     PublicKey, Refusal, Refuted, Replay, Score, ScoreEntry, Signed, State, Statement, TensorBlob, Verdict, WindowIndex,
 };
-use templar_protocol::{AdvanceError, ClosedWindow, Judging, RecordField, RunState};
+use templar_protocol::{AdvanceError, ClosedWindow, EvaluationTask, Judging, RecordField, RunState, Tried};
 use templar_train::Replayed;
 
 use crate::apply::{Applied, apply};
@@ -242,14 +243,15 @@ fn check_scores(
             }
         }
     }
+    let past = PastModel { inputs, before, parameters: OnceCell::new() };
     for contest in closed.scores.iter().flat_map(|score| &score.payload().contests) {
-        let verdict = check_past_measurement(inputs, before, &contest.miner, Some(contest));
+        let verdict = past.check(&contest.miner, Some(contest));
         if verdict != AuditVerdict::Match {
             return verdict;
         }
     }
     for refuted in &closed.window.body.refuted {
-        let verdict = check_refuted(inputs, task, &judging, refuted, replays, states);
+        let verdict = check_refuted(&past, task, &judging, refuted, replays, states);
         if verdict != AuditVerdict::Match {
             return verdict;
         }
@@ -259,7 +261,7 @@ fn check_scores(
 
 /// Checks that a statement which the record refutes is false.
 fn check_refuted(
-    inputs: &AuditInputs<'_>,
+    past: &PastModel<'_>,
     task: &AuditTask<'_>,
     judging: &Judging,
     refuted: &Refuted,
@@ -267,7 +269,7 @@ fn check_refuted(
     states: &States,
 ) -> AuditVerdict {
     if refuted.is_of_past_score(task.closed.window.body.window) {
-        return match check_past_measurement(inputs, task.before, &refuted.miner, None) {
+        return match past.check(&refuted.miner, None) {
             AuditVerdict::Match => mismatch(format!(
                 "the record refutes a true evaluation of validator {} on miner {}",
                 refuted.validator.short(),
@@ -285,13 +287,13 @@ fn check_refuted(
         let Some(contest) = score.contests.iter().find(|contest| contest.miner == refuted.miner) else {
             return mismatch("the record refutes a contest that its score does not have");
         };
-        check_past_measurement(inputs, task.before, &refuted.miner, Some(contest))
+        past.check(&refuted.miner, Some(contest))
     } else if refuted.window == score.window {
-        check_entries(inputs, task, judging, score, replays, Some(refuted))
+        check_entries(past.inputs, task, judging, score, replays, Some(refuted))
     } else {
         let said = score.verdicts.iter().find(|said| (said.window, said.miner) == (refuted.window, refuted.miner));
         let Some(said) = said else { return mismatch("the record refutes a verdict that its score does not have") };
-        check_late(inputs, task.before, &score.validator, said, states)
+        check_late(past.inputs, task.before, &score.validator, said, states)
     };
     match found {
         AuditVerdict::Match => {
@@ -306,31 +308,44 @@ fn check_refuted(
     }
 }
 
-/// Measures a contribution of the window before again. Checks the contest of a score against it, or without one what
-/// the record of that window rests on.
-fn check_past_measurement(
-    inputs: &AuditInputs<'_>,
-    before: &RunState,
-    miner: &PublicKey,
-    contest: Option<&Contest>,
-) -> AuditVerdict {
-    let (Some(task), Some(stated)) = (before.past_evaluation_task(miner), before.past_measurement(miner)) else {
-        return mismatch(format!("contest of {}, whom nobody measured in the window before", miner.short()));
-    };
-    let found = inputs
-        .parameters(&task.checkpoint)
-        .and_then(|parameters| measure_contribution(inputs, &task, &parameters))
-        .map(|measured| task.tried(measured));
-    let found = match found {
-        Ok(found) => found,
-        Err(error) => return failed(&error),
-    };
-    let is_so = contest.map_or(*stated == found, |contest| contest.found == found.losses());
-    if is_so {
-        return AuditVerdict::Match;
+/// The model from which the window before started, read once for everything that is measured again.
+struct PastModel<'a> {
+    inputs: &'a AuditInputs<'a>,
+    /// The state before the audited window.
+    before: &'a RunState,
+    parameters: OnceCell<Vec<f32>>,
+}
+
+impl PastModel<'_> {
+    fn measured(&self, task: &EvaluationTask) -> Result<Tried, InputError> {
+        let parameters = match self.parameters.get() {
+            Some(parameters) => parameters,
+            None => {
+                let read = self.inputs.parameters(&task.checkpoint)?;
+                self.parameters.get_or_init(|| read)
+            }
+        };
+        Ok(task.tried(measure_contribution(self.inputs, task, parameters)?))
     }
-    let what = if contest.is_some() { "contest" } else { "measurement" };
-    mismatch(format!("{what} of {} in the window before: found {:?}", miner.short(), found.losses()))
+
+    /// Measures a contribution of the window before again. Checks the contest of a score against it, or without one what
+    /// the record of that window rests on.
+    fn check(&self, miner: &PublicKey, contest: Option<&Contest>) -> AuditVerdict {
+        let (task, stated) = (self.before.past_evaluation_task(miner), self.before.past_measurement(miner));
+        let (Some(task), Some(stated)) = (task, stated) else {
+            return mismatch(format!("contest of {}, whom nobody measured in the window before", miner.short()));
+        };
+        let found = match self.measured(&task) {
+            Ok(found) => found,
+            Err(error) => return failed(&error),
+        };
+        let is_so = contest.map_or(*stated == found, |contest| contest.found == found.losses());
+        if is_so {
+            return AuditVerdict::Match;
+        }
+        let what = if contest.is_some() { "contest" } else { "measurement" };
+        mismatch(format!("{what} of {} in the window before: found {:?}", miner.short(), found.losses()))
+    }
 }
 
 /// Checks a verdict of a validator on a contribution of an earlier window. It replays the contribution, unless

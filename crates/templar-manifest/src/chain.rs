@@ -13,10 +13,23 @@ pub const CHAIN_LENGTH: u64 = 1 << 16;
 const STEP_CONTEXT: &str = "templar/1 hash chain step";
 const INSECURE_CONTEXT: &str = "templar/1 hash chain secret";
 
-fn step(value: &Hash) -> Hash {
-    let mut hasher = blake3::Hasher::new_derive_key(STEP_CONTEXT);
-    hasher.update(value.as_bytes());
-    hasher.finalize().into()
+/// Takes steps along a chain. The context is hashed once and not with every step.
+struct Walk(blake3::Hasher);
+
+impl Walk {
+    fn new() -> Self {
+        Self(blake3::Hasher::new_derive_key(STEP_CONTEXT))
+    }
+
+    fn step(&mut self, value: &Hash) -> Hash {
+        self.0.reset();
+        self.0.update(value.as_bytes());
+        self.0.finalize().into()
+    }
+
+    fn steps(&mut self, from: &Hash, steps: u64) -> Hash {
+        (0..steps).fold(*from, |value, _| self.step(&value))
+    }
 }
 
 /// The chain that begins with a secret: 32 random bytes that serve for one run. Two runs that share a secret share
@@ -45,22 +58,23 @@ impl Chain {
 
     /// The anchor, which genesis holds.
     pub fn anchor(&self) -> Hash {
-        (0..=CHAIN_LENGTH).fold(self.secret, |value, _| step(&value))
+        Walk::new().steps(&self.secret, CHAIN_LENGTH + 1)
     }
 
     /// The value of a window; `None` beyond the end of the chain.
     pub fn value(&self, window: WindowIndex) -> Option<Hash> {
         let steps = CHAIN_LENGTH.checked_sub(window.0)?;
-        Some((0..steps).fold(self.secret, |value, _| step(&value)))
+        Some(Walk::new().steps(&self.secret, steps))
     }
 
     /// The values of the first `windows` windows, computed in one walk along the chain. Fewer where the chain
     /// is shorter.
     pub fn values(&self, windows: u64) -> Vec<Hash> {
         let Some(last) = windows.min(CHAIN_LENGTH + 1).checked_sub(1) else { return Vec::new() };
-        let first = (0..CHAIN_LENGTH - last).fold(self.secret, |value, _| step(&value));
+        let mut walk = Walk::new();
+        let first = walk.steps(&self.secret, CHAIN_LENGTH - last);
         let mut values: Vec<Hash> =
-            std::iter::successors(Some(first), |value| Some(step(value))).take(last as usize + 1).collect();
+            std::iter::successors(Some(first), |value| Some(walk.step(value))).take(last as usize + 1).collect();
         values.reverse();
         values
     }
@@ -74,13 +88,18 @@ impl std::fmt::Debug for Chain {
 
 /// Whether `value` is the value of a window whose predecessor (or the anchor, for window 0) is `previous`.
 pub fn follows(previous: &Hash, value: &Hash) -> bool {
-    step(value) == *previous
+    anchor_of(value) == *previous
+}
+
+/// What a value of a chain hashes to: the value of the window before, or of window 0 the anchor.
+pub fn anchor_of(value: &Hash) -> Hash {
+    Walk::new().step(value)
 }
 
 /// Whether `value` is the value of `window` in the chain with this `anchor`. A node uses it when it does not
 /// know the value of the window before; it takes `window + 1` hashes.
 pub fn follows_anchor(anchor: &Hash, window: WindowIndex, value: &Hash) -> bool {
-    window.0 <= CHAIN_LENGTH && (0..=window.0).fold(*value, |value, _| step(&value)) == *anchor
+    window.0 <= CHAIN_LENGTH && Walk::new().steps(value, window.0 + 1) == *anchor
 }
 
 #[cfg(test)]
@@ -92,6 +111,7 @@ mod tests {
         let chain = Chain::new([3; 32]);
         let (zero, one) = (chain.value(WindowIndex(0)).unwrap(), chain.value(WindowIndex(1)).unwrap());
         assert!(follows(&chain.anchor(), &zero));
+        assert_eq!(anchor_of(&zero), chain.anchor());
         assert!(follows(&zero, &one));
         assert!(follows_anchor(&chain.anchor(), WindowIndex(1), &one));
         assert!(!follows_anchor(&chain.anchor(), WindowIndex(0), &one));

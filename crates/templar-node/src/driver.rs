@@ -359,8 +359,8 @@ impl Driver {
                 self.report_judged(window, &entries).await;
                 Input::Measured(Measured::Judged { window, seed, entries, verdicts, contests })
             }
-            Ok(Done::Confirmed { window, subject, replay, witnesses }) => {
-                Input::Measured(Measured::Confirmed { window, subject, replay, witnesses })
+            Ok(Done::Confirmed { window, subject, upto, replay, witnesses }) => {
+                Input::Measured(Measured::Confirmed { window, subject, upto, replay, witnesses })
             }
             Ok(Done::Remeasured { window, subject, found }) => {
                 Input::Measured(Measured::Remeasured { window, subject, found })

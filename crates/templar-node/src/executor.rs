@@ -435,8 +435,8 @@ impl Executor {
         Ok(())
     }
 
-    /// Replays a contribution about which other validators contradict each other, on the CPU. A match comes with the
-    /// short forms of the claims that the drawn validators must make.
+    /// Replays a contribution about which other validators contradict each other, on the CPU, as far as the task says. A
+    /// match comes with the short forms of the claims that the drawn validators must make.
     ///
     /// # Errors
     /// A blob is missing (without `late`), damaged or broken.

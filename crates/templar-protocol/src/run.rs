@@ -6,6 +6,7 @@
 
 mod advance;
 mod assignment;
+mod by_stake;
 mod certified;
 mod challenges;
 mod close;

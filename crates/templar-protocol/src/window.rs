@@ -33,6 +33,7 @@ pub use reject::Reject;
 pub use verified::Verified;
 
 use crate::entry::Entry;
+use crate::run::replay::ReplayTask;
 use crate::run::{ClosedWindow, Judgement, Judging, RunState, Tried, most_contests};
 use open::{Confirmed, OpenWindow, OuterStepTaken, Ready};
 use verified::Opened;
@@ -392,18 +393,25 @@ impl Node {
                 score.check().map_err(|_| Reject::Measurement("the score breaks a rule of its kind"))?;
                 self.open.own.judged = Some(score);
             }
-            Measured::Confirmed { subject, replay, witnesses, .. } => {
-                let Some(drawn) = self.replayers(&subject) else {
+            Measured::Confirmed { subject, upto, replay, witnesses, .. } => {
+                let Some(whole) = self.task_of(&subject) else {
                     return Err(Reject::Measurement("the miner has no contribution that may be asked about"));
                 };
                 if replay == Replay::NotDrawn {
                     return Err(Reject::Measurement("a confirmation is a match or a refusal"));
                 }
-                if witnesses.len() != if replay == Replay::Match { drawn.len() } else { 0 } {
+                let drawn: Vec<PublicKey> = whole.draws.iter().map(|draw| draw.validator).collect();
+                let reached = upto.map_or(whole.clone(), |leaf| whole.up_to(leaf)).draws;
+                if witnesses.len() != if replay == Replay::Match { reached.len() } else { 0 } {
                     return Err(Reject::Measurement("a match has a witness for each drawn validator"));
                 }
+                let witness_of = |validator: &PublicKey| {
+                    let place = reached.iter().position(|draw| draw.validator == *validator)?;
+                    witnesses.get(place).copied()
+                };
+                let witnesses = drawn.iter().map(witness_of).collect();
                 let attempt = self.me.map_or(0, |me| self.attempt(&me, VoteOn::Window));
-                self.open.own.confirmed.insert(subject, Confirmed { attempt, replay, witnesses });
+                self.open.own.confirmed.insert(subject, Confirmed { attempt, upto, replay, witnesses });
             }
             Measured::Remeasured { subject, found, .. } => {
                 let judging = self.open.agreed().filter(|judging| judging.seed() == subject.seed);
@@ -449,14 +457,13 @@ impl Node {
             .collect()
     }
 
-    /// The validators that were drawn to replay the contribution of a subject, if anything may still be said
-    /// about it.
-    fn replayers(&self, subject: &Subject) -> Option<&[PublicKey]> {
+    /// The task of replaying the contribution of a subject, if anything may still be said about it.
+    fn task_of(&self, subject: &Subject) -> Option<ReplayTask> {
         if subject.window == self.state.window() {
             let judging = self.open.agreed().filter(|judging| judging.seed() == subject.seed)?;
-            return judging.replayers().get(&subject.miner).map(Vec::as_slice);
+            return self.state.replay_task(judging, &subject.miner);
         }
-        Some(self.state.late_replayers(subject.window, &subject.miner)).filter(|drawn| !drawn.is_empty())
+        self.state.late_task(subject.window, &subject.miner).filter(|task| !task.draws.is_empty())
     }
 
     fn accept(&mut self, verified: Verified, outputs: &mut Vec<Output>) {

@@ -160,9 +160,13 @@ impl LossModel {
         measured
     }
 
-    /// The verdict of a replay about which others disagree. A match comes with the witnesses of all drawn validators.
+    /// The verdict of a replay about which others disagree, as far as the task goes. A match comes with the witnesses of
+    /// the drawn validators.
     pub(crate) fn confirm(&self, task: &ReplayTask, here: bool) -> (Replay, Vec<u64>) {
-        let replay = replayed(self.truth(task.window, &task.id), here);
+        let replay = match (replayed(self.truth(task.window, &task.id), here), task.upto) {
+            (Replay::Refused(Refusal::Mismatch { step, .. }), Some(upto)) if step > upto => Replay::Match,
+            (replay, _) => replay,
+        };
         let claims = if replay == Replay::Match { claims(&task.draws, &task.id) } else { Vec::new() };
         (replay, claims.iter().map(witness).collect())
     }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use templar_manifest::chain::Chain;
+use templar_manifest::chain::{Chain, anchor_of};
 use templar_manifest::testing::{GenesisBuilder, price_slots};
 use templar_manifest::{
     Deadlines, GauntletSpec, Genesis, Hash, Initial, PriceRule, RegistrationSpec, SecretKey, ValidatorSpec,
@@ -66,10 +66,9 @@ fn chain(key: &SecretKey, windows: u64) -> ChainValues {
     {
         return known.clone();
     }
-    let chain = Chain::insecure(key, NAME);
-    let anchor = walked.get(&name).map_or_else(|| chain.anchor(), |known| known.anchor);
     // Short runs of one process ask for different lengths.
-    let values = ChainValues { anchor, values: Arc::new(chain.values(windows.max(64))) };
+    let values = Chain::insecure(key, NAME).values(windows.max(64));
+    let values = ChainValues { anchor: anchor_of(&values[0]), values: Arc::new(values) };
     walked.insert(name, values.clone());
     values
 }

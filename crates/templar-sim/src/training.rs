@@ -144,7 +144,7 @@ impl Training {
     /// The verdict of a replay, with the claims of a match.
     fn replayed(&mut self, task: &ReplayTask) -> Result<(Replay, Vec<Hash>), InputError> {
         // The claims follow from the draws, so validators with the same draws share the result.
-        let key = Hash::of(format!("{} {:?}", task.id, task.draws).as_bytes());
+        let key = Hash::of(format!("{} {:?} {:?}", task.id, task.draws, task.upto).as_bytes());
         if let Some((_, known)) = self.replays.get(&key) {
             return Ok(known.clone());
         }

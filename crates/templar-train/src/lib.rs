@@ -75,7 +75,7 @@ pub use fit::{Cut, TooLarge};
 pub use outer::{OuterError, aggregate_step, outer_step};
 pub use recheck_rate::{DEFAULT_RECHECKS, recheck_one_in};
 pub use recipe::{Recipe, RecipeError};
-pub use replay::{Claim, Replayed, WindowStart, replay};
+pub use replay::{Claim, Replayed, WindowStart, replay, replay_up_to};
 pub use schedule::learning_rate;
 pub use state::MinerState;
 pub use task::{TrainError, WindowTask};

@@ -24,10 +24,13 @@ pub struct Claim<'a> {
     pub trace: &'a Trace,
 }
 
-/// Stops at the first leaf that differs, and makes the claims of those who were drawn to replay on the way.
+/// Stops at the first leaf that differs or behind the last that is asked for, and makes the claims of those who were drawn
+/// to replay on the way.
 struct Comparison<'a> {
     recipe: &'a Recipe,
     trace: &'a Trace,
+    /// The last leaf that is asked for; `None` for the whole window.
+    upto: Option<u32>,
     difference: Option<Refusal>,
     draws: &'a [ProofDraw],
     claims: Vec<Hash>,
@@ -38,7 +41,8 @@ struct Comparison<'a> {
 impl Comparison<'_> {
     fn compare(&mut self, index: u32, leaf: &Leaf) -> ControlFlow<()> {
         let Some(tensor) = first_difference(self.recipe, &self.trace.leaves[index as usize], leaf) else {
-            return ControlFlow::Continue(());
+            let is_enough = self.upto.is_some_and(|upto| index >= upto);
+            return if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
         };
         self.difference = Some(Refusal::Mismatch { step: index, tensor: tensor.to_owned() });
         ControlFlow::Break(())
@@ -79,7 +83,7 @@ pub struct WindowStart<'a> {
 pub struct Replayed {
     /// Whether everything was found again.
     pub verdict: Replay,
-    /// The miner's state after the window, where it was.
+    /// The miner's state after the window, where all of it was replayed and found again.
     pub state: Option<MinerState>,
     /// Of a match, the claim of each validator whose draw was given, in their order; else none.
     pub claims: Vec<Hash>,
@@ -142,15 +146,34 @@ pub fn replay(
     draws: &[ProofDraw],
     pages: PageSource<'_>,
 ) -> Result<Replayed, TrainError> {
+    replay_up_to(recipe, start, claim, draws, None, pages)
+}
+
+/// As [`replay`], but with `upto` no further than that leaf: 0 for the start, then one for each inner step. A match then
+/// says that all leaves up to there are those of the trace. The steps of `draws` must not lie behind it.
+///
+/// This decides what two statements differ about at the cost of the steps up to there. There is no cheaper way to that
+/// leaf: a miner publishes the states before and after a window and only hashes of those between.
+///
+/// # Errors
+/// As of [`replay`].
+pub fn replay_up_to(
+    recipe: &Recipe,
+    start: WindowStart<'_>,
+    claim: Claim<'_>,
+    draws: &[ProofDraw],
+    upto: Option<u32>,
+    pages: PageSource<'_>,
+) -> Result<Replayed, TrainError> {
     if !recipe.is_rechecked() {
-        return compare(recipe, None, start, (claim, draws), pages);
+        return compare(recipe, None, start, (claim, draws, upto), pages);
     }
     let again = start.clone();
-    let found = compare(recipe, None, start, (claim, draws), pages)?;
+    let found = compare(recipe, None, start, (claim, draws, upto), pages)?;
     let Replay::Refused(Refusal::Mismatch { step, tensor }) = &found.verdict else { return Ok(found) };
     // Only the CPU accuses: it goes on from the last leaf on which device and miner agree.
     let cpu = recipe.on_cpu();
-    let confirmed = compare(recipe, Some((step.saturating_sub(1), &cpu)), again, (claim, draws), pages)?;
+    let confirmed = compare(recipe, Some((step.saturating_sub(1), &cpu)), again, (claim, draws, upto), pages)?;
     if confirmed.verdict == found.verdict { Ok(confirmed) } else { Err(differs(recipe, *step, tensor)) }
 }
 
@@ -159,11 +182,12 @@ fn compare<'a>(
     recipe: &'a Recipe,
     relay: Option<Relay<'a>>,
     start: WindowStart<'a>,
-    (claim, draws): (Claim<'_>, &[ProofDraw]),
+    (claim, draws, upto): (Claim<'_>, &[ProofDraw], Option<u32>),
     pages: PageSource<'_>,
 ) -> Result<Replayed, TrainError> {
     let claims = vec![Hash::default(); draws.len()];
-    let mut comparison = Comparison { recipe, trace: claim.trace, difference: None, draws, claims, failure: None };
+    let mut comparison =
+        Comparison { recipe, trace: claim.trace, upto, difference: None, draws, claims, failure: None };
     let last = start.task.steps + 1;
     let result = match run_with_relay(recipe, relay, start, pages, &mut comparison) {
         Ok(result) => result,
@@ -178,10 +202,15 @@ fn compare<'a>(
     if let Some(failure) = comparison.failure {
         return Err(failure.into());
     }
-    let result = result.filter(|result| comparison.compare(last, &result.trace.leaves[last as usize]).is_continue());
-    let Some(result) = result else {
-        let difference = comparison.difference.expect("a comparison stops only at a difference");
+    if let Some(result) = &result {
+        comparison.upto = None;
+        _ = comparison.compare(last, &result.trace.leaves[last as usize]);
+    }
+    if let Some(difference) = comparison.difference {
         return Ok(Replayed::without_state(Replay::Refused(difference)));
+    }
+    let Some(result) = result else {
+        return Ok(Replayed { verdict: Replay::Match, state: None, claims: comparison.claims });
     };
     let claimed = claim.contribution;
     let found = result.contribution(recipe, claimed.parent, claimed.state_in);

@@ -16,7 +16,7 @@ use templar_manifest::{
 use templar_train::tensors::{checkpoint, checkpoint_of, read_parameters};
 use templar_train::{
     Claim, MinerState, Recipe, RecipeError, Watch, WindowResult, WindowRun, WindowStart, WindowTask, aggregate_step,
-    evaluate, outer_step, replay, run_window,
+    evaluate, outer_step, replay, replay_up_to, run_window,
 };
 
 use crate::support::{
@@ -219,6 +219,52 @@ fn a_replay_finds_every_departure() {
     assert_eq!(check(&loss, &result).verdict, mismatch(last, "loss_nanonats"));
     let tokens = Contribution { tokens: 1, ..honest };
     assert_eq!(check(&tokens, &result).verdict, mismatch(last, "contribution"));
+}
+
+/// A replay up to a leaf finds every departure up to there and none behind it, makes the claims on the way, and takes no
+/// step that is not asked for.
+#[test]
+fn a_replay_up_to_a_leaf_goes_no_further() {
+    let recipe = recipe();
+    let result = first(&recipe);
+    let (task, reader) = (task(0), pages());
+    let honest = result.contribution(&recipe, None, zero(&recipe));
+    let id = payload::id_of(&honest).into();
+    let draw = |validator: u8| {
+        let key = PublicKey::from_bytes([validator; 32]);
+        ProofDraw::new(&recipe.run, &Hash::of(b"seed"), &key, &Hash::of(&[validator]), &id)
+    };
+    let read = std::cell::Cell::new(0u32);
+    let check = |result: &WindowResult, draws: &[ProofDraw], upto| {
+        let contribution = result.contribution(&recipe, None, zero(&recipe));
+        let state = MinerState::zero(recipe.parameter_count());
+        let claim = Claim { contribution: &contribution, trace: &result.trace };
+        let start = WindowStart { task: &task, parameters: initial(&recipe).into(), state };
+        read.set(0);
+        let pages = |page| {
+            read.set(read.get() + 1);
+            reader.read(page)
+        };
+        replay_up_to(&recipe, start, claim, draws, upto, &pages).unwrap()
+    };
+    let a_step = recipe.genesis.inner.batch_sequences;
+    let whole = check(&result, &[], None);
+    assert_eq!((read.get(), &whole.verdict, whole.state.is_some()), (STEPS * a_step, &Replay::Match, true));
+    for upto in 0..=STEPS {
+        let draws: Vec<ProofDraw> = (0..9).map(draw).filter(|draw| draw.step(STEPS) <= upto).collect();
+        let found = check(&result, &draws, Some(upto));
+        assert_eq!((read.get(), &found.verdict), (upto * a_step, &Replay::Match));
+        assert_eq!((found.state, found.claims), (None, check(&result, &draws, None).claims));
+        for leaf in 0..=STEPS + 1 {
+            let mut other = result.clone();
+            other.trace.leaves[leaf as usize].tensors[1] = Hash::of(b"made up");
+            let found = check(&other, &[], Some(upto)).verdict;
+            let tensor = recipe.tensors[1].name.clone();
+            let departs = Replay::Refused(Refusal::Mismatch { step: leaf, tensor });
+            assert_eq!(found, if leaf <= upto { departs } else { Replay::Match }, "{leaf} of {upto}");
+            assert_eq!(read.get(), leaf.min(upto) * a_step);
+        }
+    }
 }
 
 /// The same steps and the same delta as in any other window, but the model stays and nothing is owed to the next one.

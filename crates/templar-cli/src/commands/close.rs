@@ -125,7 +125,7 @@ fn window(invocation: &Invocation, session: &mut RunSession, args: &CloseArgs) -
             Some(Output::Confirm { subject, task, .. }) => {
                 let confirmed = session.executor.confirm(&task, args.late);
                 let (replay, witnesses) = confirmed.map_err(|error| with_fetch(error.into(), args.window))?;
-                let measured = Measured::Confirmed { window: args.window, subject, replay, witnesses };
+                let measured = Measured::Confirmed { window: args.window, subject, upto: task.upto, replay, witnesses };
                 session.replica.submit(Input::Measured(measured))?;
             }
             Some(Output::Remeasure { subject, task, .. }) => {

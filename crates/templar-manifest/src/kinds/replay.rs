@@ -26,7 +26,8 @@ pub struct ReplaySpec {
     pub before_close: bool,
     /// The probability with which one validator draws one contribution.
     pub fraction_ppm: u32,
-    /// The least number of validators that replay each contribution, as far as there are so many.
+    /// The least number of validators that replay each contribution, as far as there are so many. They are drawn in
+    /// proportion to stake.
     pub least_replays: u32,
     /// For how many windows after its own a verdict on a contribution counts. 0 exactly where verdicts come
     /// before the record.
@@ -155,21 +156,43 @@ impl ReplaySpec {
         faulty.count()
     }
 
-    /// An upper bound of s, in parts of 2^60: the probability that no honest validator replays a contribution.
-    /// The faulty validators are as many as can be with less than a third of the stake.
+    /// An upper bound of the probability that `count` places, drawn in proportion to stake without putting anybody back,
+    /// all fall to faulty validators, in parts of 2^60. The faulty validators are the worst set with less than a third of
+    /// the stake.
     ///
-    /// Two bounds hold, and the lower one is taken. By fraction: none of the honest validators draws the
-    /// contribution. By least number: all of the `least_replays` places fall to faulty validators.
-    fn unseen(&self, validators: &[ValidatorSpec]) -> u128 {
-        let faulty = Self::most_faulty(validators) as u128;
-        let all = validators.len() as u128;
-        let undrawn = ((u128::from(ONE_PPM) - u128::from(self.fraction_ppm)) * WHOLE).div_ceil(u128::from(ONE_PPM));
-        let by_fraction = power_up(undrawn, (all - faulty) as u64);
-        let mut by_least = WHOLE;
-        for drawn in 0..u128::from(self.least_replays).min(all) {
-            by_least = (by_least * faulty.saturating_sub(drawn)).div_ceil(all - drawn);
+    /// A faulty set has at most f = [`ReplaySpec::most_faulty`] members. So its stake φ is at most the sum of the f
+    /// largest, and less than a third of all, S. The taken stake after j places is at least t_j, that of the j smallest
+    /// validators. So the bound is the product over the places of (φ − t_j) / (S − t_j), and 0 with more than f places.
+    /// It is exact where all stakes are equal, and below 3^-`count`.
+    pub fn alone(count: u32, validators: &[ValidatorSpec]) -> u128 {
+        let most = Self::most_faulty(validators);
+        if count as usize > most {
+            return 0;
         }
-        by_fraction.min(by_least)
+        let mut stakes: Vec<u128> = validators.iter().map(|validator| u128::from(validator.stake)).collect();
+        stakes.sort_unstable();
+        let whole: u128 = stakes.iter().sum();
+        let largest: u128 = stakes.iter().rev().take(most).sum();
+        let faulty = largest.min(whole.div_ceil(3) - 1);
+        let (mut alone, mut taken) = (WHOLE, 0);
+        for stake in stakes.iter().take(count as usize) {
+            // Both factors are at most 2^64.
+            alone = (alone * (faulty - taken)).div_ceil(whole - taken);
+            taken += stake;
+        }
+        alone
+    }
+
+    /// An upper bound of s, in parts of 2^60: the probability that no honest validator replays a contribution.
+    ///
+    /// Two bounds hold, and the lower one is taken. By chance: none of the honest validators draws the contribution, of
+    /// which there are the fewest where as many as can be are faulty. For places: all of the `least_replays` places fall
+    /// to faulty validators.
+    fn unseen(&self, validators: &[ValidatorSpec]) -> u128 {
+        let honest = validators.len() - Self::most_faulty(validators);
+        let undrawn = ((u128::from(ONE_PPM) - u128::from(self.fraction_ppm)) * WHOLE).div_ceil(u128::from(ONE_PPM));
+        let by_chance = power_up(undrawn, honest as u64);
+        by_chance.min(Self::alone(self.least_replays, validators))
     }
 }
 

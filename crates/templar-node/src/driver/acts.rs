@@ -139,8 +139,9 @@ impl Driver {
             let one = std::slice::from_ref(&signed);
             gatherer.checkpoint(task.checkpoint, until).await?;
             let gathered = gatherer.evidence(&executor, one, &[subject.miner], until).await?;
+            let upto = task.upto;
             let (replay, witnesses) = compute(move || executor.confirm(&task, !gathered)).await?;
-            Ok(Done::Confirmed { window, subject, replay, witnesses })
+            Ok(Done::Confirmed { window, subject, upto, replay, witnesses })
         });
     }
 

@@ -124,6 +124,7 @@ pub(super) enum Done {
     Confirmed {
         window: WindowIndex,
         subject: Subject,
+        upto: Option<u32>,
         replay: Replay,
         witnesses: Vec<u64>,
     },

@@ -105,7 +105,7 @@ impl RunState {
         let miners: Vec<PublicKey> = by_miner.keys().copied().collect();
         let commitment = self.commitment_of(&committed);
         let drawn = replay::Drawn { run: &self.run, commitment: &commitment, seed: &seed };
-        let replayers = replay::replayers(&self.genesis.replay, &drawn, &miners, &reveals);
+        let replayers = replay::replayers(&self.genesis.replay, &self.genesis.validators, &drawn, &miners, &reveals);
         let evaluators = evaluation::evaluators(&self.genesis, &self.run, &seed, &miners, &reveals);
         Ok(Judging {
             window: self.window,

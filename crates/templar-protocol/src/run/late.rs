@@ -106,6 +106,7 @@ impl RunState {
             id: judged.id,
             pages: pending.pages.get(miner)?.clone(),
             draws: pending.judged.proof_draws(judged),
+            upto: None,
         })
     }
 
@@ -118,6 +119,7 @@ impl RunState {
             id: judging.contribution(miner)?,
             pages: self.pages_of(miner)?,
             draws: judging.proof_draws(miner),
+            upto: None,
         })
     }
 
@@ -126,7 +128,7 @@ impl RunState {
         let (window, checkpoint, id) = (self.window, self.checkpoint, payload::id_of(contribution).into());
         let pages = self.pages_of(&contribution.miner)?;
         let contribution = contribution.clone();
-        Some(ReplayTask { window, checkpoint, contribution, id, pages, draws: Vec::new() })
+        Some(ReplayTask { window, checkpoint, contribution, id, pages, draws: Vec::new(), upto: None })
     }
 
     /// The task of replaying a contribution of the open window by `plan`, with a proof if it was drawn.

@@ -8,8 +8,8 @@
 //! (`spot_checks.rs`).
 //!
 //! That bytes were *withheld* is no fact, so it is never refuted, nor is a statement about bytes that the accuser
-//! could not fetch. Neither is a refusal for which the accuser finds another reason: both agree that the
-//! contribution is wrong.
+//! could not fetch. A refusal is refuted if a replay agrees with the miner at the leaf that it names. Where the replay
+//! departs at that leaf or before it, both agree that the contribution is wrong, and nobody pays.
 
 use std::collections::BTreeSet;
 

@@ -1,9 +1,9 @@
 //! The draw of replays: which validators replay which contributions, and why cheating loses money.
 //!
-//! Every validator draws with its own hash-chain value. It committed to that value before the run and releases
-//! it only after the cut. So a miner that commits to a delta does not know which validators will replay it, and
-//! a validator cannot choose whom it replays. A contribution is replayed by the validators that draw it, and by
-//! at least as many as genesis says.
+//! Nobody knows before the cut who will replay a contribution. The draws follow from the validators' hash-chain values.
+//! A validator committed to its values before the run, and releases each of them only after the cut. So a miner that
+//! commits to a delta does not know which validators will replay it, and a validator cannot choose whom it replays. A
+//! contribution is replayed by the validators that draw it, and by at least as many as genesis says.
 //!
 //! # Two draws
 //!
@@ -11,14 +11,15 @@
 //! the commitment of the cut and the validator's own value, and from nothing that others publish after the cut.
 //! So a validator that releases its value late or never changes no other validator's draw. A miner that knows
 //! one validator's value can compute whether that one draws a given delta. It gains nothing, since the others
-//! draw all the same.
+//! draw all the same. Stake plays no part here: whoever splits its stake among many keys draws more often itself, and
+//! takes no draw from anybody.
 //!
-//! **By least number.** Some contributions would be drawn by too few validators, so `least_replays` places go
-//! to the validators with the lowest numbers of a second draw. Here one validator's place is another's loss, so
-//! a miner must not foresee it. Therefore this draw follows from the seed, and with it from all values: a miner
-//! that knows some of them cannot tell before the cut to whom the places go. The price is that a validator that
-//! withholds its value changes this draw for all. It pays with its income of that window and a part of its
-//! unvested pay, and loses its own place.
+//! **For places.** Some contributions would be drawn by too few validators, so `least_replays` places go to validators
+//! that are drawn in proportion to stake (`by_stake.rs`). Here one validator's place is another's loss, so a miner must
+//! not foresee it. Therefore this draw follows from the seed, and with it from all values: a miner that knows some of
+//! them cannot tell before the cut to whom the places go. The price is that a validator that withholds its value
+//! changes this draw for all. It pays with its income of that window and a part of its unvested pay, and loses its own
+//! place.
 //!
 //! No rule has both properties, because a draw that nobody can foresee must follow from values that come last.
 //!
@@ -68,14 +69,22 @@
 //!
 //! # How p is counted
 //!
-//! p assumes that the faulty validators are as many as can be with less than a third of the stake, and that
-//! they replay nothing. By chance, each honest validator draws by itself, independently of withheld values. By least
-//! number, all places would have to fall to faulty validators. Two effects are not counted:
+//! p assumes the worst set of faulty validators with less than a third of the stake, and that they replay nothing. Two
+//! bounds hold, and genesis takes the better one. S is the whole stake, and f the largest number of validators that can
+//! be faulty: as many of the smallest as hold less than S/3 together.
+//!
+//! * By chance, each honest validator draws by itself, independently of withheld values. At least n − f of n validators
+//!   are honest. So s ≤ (1 − `fraction`)^(n − f), which is reached.
+//! * For places, all k places would have to fall to faulty validators. A faulty set has at most f members, so its stake
+//!   φ is at most the sum of the f largest stakes, and below S/3. After j places the taken stake is at least that of the j
+//!   smallest validators, t_j. So s is 0 if k is above f, and otherwise at most the product over j < k of (φ − t_j)/(S −
+//!   t_j), with the largest φ. That is below 3^-k. With equal stakes it is reached.
+//!
+//! Two effects are not counted:
 //!
 //! * Honest validators that are absent replay nothing.
-//! * Faulty validators may withhold values until the places of the least number fall to them. With six faulty
-//!   of twenty and three places they achieve it for 1.8 % of all contributions, and for 17 % if all six agree
-//!   on which of them withhold.
+//! * Faulty validators may withhold values until the places fall to them. With six faulty of twenty equal ones and three
+//!   places they achieve it for 1.8 % of all contributions, and for 17 % if all six agree on which of them withhold.
 //!
 //! A miner that has worked honestly for K windows and then cheats for one loses all of its unvested pay with
 //! probability p.
@@ -85,13 +94,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use templar_manifest::proof::{ProofDraw, prove};
 use templar_manifest::{
     CheckpointId, Contribution, ContributionId, Hash, LateVerdict, PublicKey, Replay, ReplaySpec, Reveal, RunId,
-    WindowIndex,
+    ValidatorSpec, WindowIndex,
 };
 
+use super::by_stake;
 use super::draw::DrawStream;
 
 const CHANCE_CONTEXT: &str = "templar/1 replay by chance";
-const PLACE_CONTEXT: &str = "templar/1 replay draw";
+const PLACES_CONTEXT: &str = "templar/1 replayers of a contribution";
 
 /// The task of replaying one contribution, of the open window or of a closed one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,9 +118,22 @@ pub struct ReplayTask {
     pub pages: Vec<u64>,
     /// The step and tensor with which each drawn validator proves its replay, in the order of their keys.
     pub draws: Vec<ProofDraw>,
+    /// The last leaf of the trace to compare, 0 for the start and then one for each inner step, where a later one decides
+    /// nothing. None of `draws` lies behind it. `None` for the whole window and its result.
+    pub upto: Option<u32>,
 }
 
 impl ReplayTask {
+    /// The same task as far as this leaf and no further. Proofs behind it are left out.
+    pub(crate) fn up_to(mut self, leaf: u32) -> Self {
+        let steps = self.contribution.steps;
+        if leaf <= steps {
+            self.draws.retain(|draw| draw.step(steps) <= leaf);
+            self.upto = Some(leaf);
+        }
+        self
+    }
+
     /// The verdict of a validator for a score of a later window. For a match, `claims` are the claims of all
     /// drawn validators in the order of `draws`.
     pub fn verdict(&self, validator: &PublicKey, replay: Replay, claims: &[Hash]) -> LateVerdict {
@@ -132,39 +155,39 @@ pub struct Drawn<'a> {
 }
 
 impl Drawn<'_> {
-    /// The stream of numbers of a validator that follows from `what` and its value.
-    fn stream(&self, context: &str, what: &Hash, reveal: &Reveal) -> (PublicKey, DrawStream) {
+    /// The numbers of a validator by chance, one for each miner of the cut.
+    fn by_chance(&self, reveal: &Reveal) -> (PublicKey, DrawStream) {
         let (run, Reveal { validator, value }) = (self.run.hash(), reveal);
-        let parts: [&[u8]; 4] = [run.as_bytes(), what.as_bytes(), validator.as_bytes(), value.as_bytes()];
-        (*validator, DrawStream::new(context, &parts))
+        let parts: [&[u8]; 4] = [run.as_bytes(), self.commitment.as_bytes(), validator.as_bytes(), value.as_bytes()];
+        (*validator, DrawStream::new(CHANCE_CONTEXT, &parts))
+    }
+
+    /// The numbers by which the places of a miner's contribution are drawn.
+    fn places(&self, miner: &PublicKey) -> DrawStream {
+        let run = self.run.hash();
+        DrawStream::new(PLACES_CONTEXT, &[run.as_bytes(), self.seed.as_bytes(), miner.as_bytes()])
     }
 }
 
-/// The validators that replay each contribution, in the order of their keys. `miners` are those of the cut, in
-/// order.
+/// The validators that replay each contribution, in the order of their keys. `validators` are those of genesis, `miners`
+/// those of the cut, and `reveals` the agreed values, all in the order of their keys.
 ///
-/// Validator v with value x has two streams of numbers, with one number of each for each miner in order. The
-/// first follows from (run, commitment, v, x), the second from (run, seed, v, x). The validator replays a
-/// contribution if its number of the first stream is below `fraction` · 2^64, or if its number of the second is
-/// among the `least_replays` lowest, equal ones in the order of keys.
+/// By chance, validator v with value x has a stream of numbers that follows from (run, commitment, v, x), with one number
+/// for each miner in order. It replays a contribution if its number is below `fraction` · 2^64. Besides, the first
+/// `least_replays` in rank that have revealed replay it (`by_stake.rs`), by numbers from (run, seed, miner).
 pub fn replayers(
     spec: &ReplaySpec,
+    validators: &[ValidatorSpec],
     of: &Drawn<'_>,
     miners: &[PublicKey],
     reveals: &[Reveal],
 ) -> BTreeMap<PublicKey, Vec<PublicKey>> {
-    let streams = |context, what| -> Vec<(PublicKey, DrawStream)> {
-        reveals.iter().map(|reveal| of.stream(context, what, reveal)).collect()
-    };
-    let mut by_chance = streams(CHANCE_CONTEXT, of.commitment);
-    let mut places = streams(PLACE_CONTEXT, of.seed);
+    let may_draw = reveals.iter().filter(|_| spec.fraction_ppm > 0);
+    let mut by_chance: Vec<(PublicKey, DrawStream)> = may_draw.map(|reveal| of.by_chance(reveal)).collect();
     let draws = |number: u64| u128::from(number) * 1_000_000 < u128::from(spec.fraction_ppm) << 64;
     let of_miner = |miner: &PublicKey| {
-        let mut numbers: Vec<(u64, PublicKey)> =
-            places.iter_mut().map(|(validator, stream)| (stream.next(), *validator)).collect();
-        numbers.sort_unstable();
-        let least = numbers.into_iter().take(spec.least_replays as usize).map(|(_, validator)| validator);
-        let mut drawn: BTreeSet<PublicKey> = least.collect();
+        let places = by_stake::drawn(validators, reveals, spec.least_replays as usize, &mut of.places(miner));
+        let mut drawn: BTreeSet<PublicKey> = places.into_iter().collect();
         let chosen = by_chance.iter_mut().filter_map(|(validator, stream)| draws(stream.next()).then_some(*validator));
         drawn.extend(chosen);
         (*miner, drawn.into_iter().collect())
@@ -194,7 +217,15 @@ mod tests {
         let reveal = |number| Reveal { validator: key(number), value: Hash::of(&[salt, number as u8]) };
         let mut reveals: Vec<Reveal> = (0..validators).map(reveal).collect();
         reveals.sort_unstable_by_key(|reveal| reveal.validator);
-        replayers(&spec, &of(&Hash::of(b"seed")), &miners, &reveals)
+        replayers(&spec, &equal(validators), &of(&Hash::of(b"seed")), &miners, &reveals)
+    }
+
+    /// So many validators with the same stake.
+    fn equal(count: usize) -> Vec<ValidatorSpec> {
+        let spec = |number| ValidatorSpec { key: key(number), stake: 3, chain_anchor: Hash::default() };
+        let mut validators: Vec<ValidatorSpec> = (0..count).map(spec).collect();
+        validators.sort_unstable_by_key(|validator| validator.key);
+        validators
     }
 
     /// The draws of one cut, with this seed.
@@ -220,7 +251,7 @@ mod tests {
     }
 
     /// A validator that withholds its value takes no draw by chance from others for any seed, and gives
-    /// them one more place of the least number.
+    /// them its places.
     #[test]
     fn a_value_that_is_withheld_takes_no_draw_from_others() {
         let mut miners: Vec<PublicKey> = (0..200).map(|number| key(1000 + number)).collect();
@@ -230,7 +261,7 @@ mod tests {
         reveals.sort_unstable_by_key(|reveal| reveal.validator);
         let drawn = |fraction_ppm, least_replays, seed: &[u8], reveals: &[Reveal]| {
             let spec = ReplaySpec { fraction_ppm, least_replays, ..ReplaySpec::whole() };
-            replayers(&spec, &of(&Hash::of(seed)), &miners, reveals)
+            replayers(&spec, &equal(7), &of(&Hash::of(seed)), &miners, reveals)
         };
         for withheld in 0..7 {
             let (who, mut others) = (reveals[withheld].validator, reveals.clone());

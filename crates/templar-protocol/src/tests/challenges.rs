@@ -191,14 +191,14 @@ fn an_answer_in_time_ends_it() {
 fn in_window_2() -> (Cluster, JudgePlan, Score) {
     let mut cluster = keeping(8, &[]);
     cluster.wake();
-    let me = cluster.validators[1].public();
+    let me = cluster.validators[2].public();
     let found = |cluster: &Cluster| {
-        let node = &cluster.members[1].node;
+        let node = &cluster.members[2].node;
         node.state().window().0 == 2 && node.scores().any(|score| score.signer() == me)
     };
     cluster.run(&mut Order(1), found);
     assert!(found(&cluster), "stalled");
-    let node = &cluster.members[1].node;
+    let node = &cluster.members[2].node;
     let plan = node.state().judge_plan(node.judging().unwrap(), &me).unwrap();
     let score = node.scores().find(|score| score.signer() == me).unwrap().payload().clone();
     (cluster, plan, score)
@@ -207,7 +207,7 @@ fn in_window_2() -> (Cluster, JudgePlan, Score) {
 #[test]
 fn nobody_challenges_at_will() {
     let (cluster, plan, good) = in_window_2();
-    let (node, me) = (&cluster.members[1].node, cluster.validators[1].public());
+    let (node, me) = (&cluster.members[2].node, cluster.validators[2].public());
     let (state, judging) = (node.state(), node.judging().unwrap());
     assert_eq!(state.check_score(judging, &good), Ok(()));
     let challenge = |window: u64, miner: &PublicKey| {
@@ -227,7 +227,7 @@ fn nobody_challenges_at_will() {
                 let mut score = good.clone();
                 score.verdicts = vec![verdict];
                 let mut after = node.clone();
-                let entry = Entry::Envelope(Signed::sign(score, &cluster.validators[1]).envelope());
+                let entry = Entry::Envelope(Signed::sign(score, &cluster.validators[2]).envelope());
                 assert!(matches!(after.step(Input::Entry(entry)), Err(Reject::Score(ScoreError::Verdict(_)))));
                 assert_eq!(&after, node);
             }

@@ -181,6 +181,8 @@ pub(super) struct Cluster {
     pub(super) keeper: Option<Keeper>,
     /// Validators that change what they measured.
     pub(super) false_losses: Option<(Vec<PublicKey>, Lie)>,
+    /// How far members were asked to replay what others disagree about.
+    pub(super) uptos: Vec<Option<u32>>,
     /// A validator that contests whatever it checks.
     pub(super) contests_all: Option<PublicKey>,
     /// A validator that says of everything that it was drawn to replay after the record that it is withheld.
@@ -227,6 +229,7 @@ impl Cluster {
             keeper: None,
             challenger: None,
             false_losses: None,
+            uptos: Vec::new(),
             contests_all: None,
         }
     }
@@ -455,6 +458,7 @@ impl Cluster {
                 Input::Measured(Measured::Judged { window: plan.window, seed: plan.seed, entries, verdicts, contests })
             }
             Output::Confirm { window, subject, task, .. } => {
+                self.uptos.push(task.upto);
                 let keeps = |keeper: &Keeper| keeper.keeps(&task.contribution, &key.public());
                 let replay = if self.keeper.as_ref().is_some_and(keeps) {
                     Replay::Refused(Refusal::Withheld)

@@ -494,6 +494,8 @@ fn a_false_refusal_is_confirmed_by_nobody() {
     // Its replayer lied, so nobody vouches for the victim in this window; but it is not called a cheat.
     assert_eq!(outcome.verdict, Verdict::Refused(Refusal::NotReplayed));
     assert!(closed.record_certificate.witnesses.iter().all(|witness| witness.signer != liar.public()));
+    // It named the first step, and nobody took another again.
+    assert!(!cluster.uptos.is_empty() && cluster.uptos.iter().all(|upto| *upto == Some(1)), "{:?}", cluster.uptos);
 }
 
 proptest! {

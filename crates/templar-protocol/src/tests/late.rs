@@ -236,6 +236,12 @@ fn a_match_without_a_replay_is_contradicted_and_not_counted() {
         assert!(closed.window.body.mints.iter().all(|mint| mint.account != liar));
     }
     assert!(node.closed().len() == 2 && lied > 0);
+    // Of three steps the first or the second is drawn for a proof, and nobody takes the third again.
+    assert!(
+        !cluster.uptos.is_empty() && cluster.uptos.iter().all(|upto| matches!(upto, Some(1 | 2))),
+        "{:?}",
+        cluster.uptos
+    );
 }
 
 /// A validator that does not reveal loses a part of its unvested pay, and nobody else does.

@@ -18,6 +18,10 @@ fn signed(registration: &Registration, node: &SecretKey) -> Entry {
     Entry::Envelope(Signed::sign(registration.clone(), node).envelope())
 }
 
+fn signed_by(contribution: &Contribution, node: &SecretKey) -> Entry {
+    Entry::Envelope(Signed::sign(contribution.clone(), node).envelope())
+}
+
 /// Gives an entry to a node that must refuse it and stay as it is.
 fn refused(node: &Node, entry: &Entry) -> RegistrationError {
     let mut after = node.clone();
@@ -224,6 +228,13 @@ fn a_rotation_hands_the_slot_to_another_node_key() {
     let claimed = contribution(&last, &owner.public(), 9);
     let entry = Entry::Envelope(Signed::sign(claimed, &owner).envelope());
     assert!(matches!(node_at.clone().step(Input::Entry(entry)), Err(Reject::NotRegistered(_))));
+    // Two contradicting statements of the new key are enough to convict it, and no third one is kept.
+    let mut crowded = node_at.clone();
+    let said = |nonce| signed_by(&contribution(&last, &owner.public(), nonce), &node);
+    crowded.step(Input::Entry(said(1))).unwrap();
+    let second = crowded.step(Input::Entry(said(2))).unwrap();
+    assert!(second.iter().any(|output| matches!(output, Output::Equivocation { .. })), "{second:?}");
+    assert!(matches!(crowded.step(Input::Entry(said(3))), Err(Reject::TooMany { .. })));
     let mut older = registration_of(&last, &owner, &owner, Payment::Rotation);
     older.certificate.anchor = WindowIndex(1);
     older.owner_signature = older.certificate.sign(last.run(), &owner);

@@ -111,9 +111,11 @@ impl OpenWindow {
     fn statements(&self, opened: &Opened) -> Vec<Hash> {
         let signer = opened.signer();
         match opened {
-            Opened::Contribution(_) => {
-                let further = self.contributions.further.get(&signer).into_iter().flatten();
-                self.contributions.first.get(&signer).into_iter().chain(further).map(|id| id.hash()).collect()
+            Opened::Contribution(signed) => {
+                // Owner and node key of a member may be two.
+                let miner = &signed.payload().miner;
+                let further = self.contributions.further.get(miner).into_iter().flatten();
+                self.contributions.first.get(miner).into_iter().chain(further).map(|id| id.hash()).collect()
             }
             Opened::Inbox(_) => {
                 let own = self.inboxes.values().filter(|other| other.signer() == signer);

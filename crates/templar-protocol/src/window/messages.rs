@@ -89,10 +89,12 @@ pub enum Measured {
         window: WindowIndex,
         /// The subject that was asked about.
         subject: Subject,
-        /// The result of this node's own replay: a match or a refusal.
+        /// The last leaf that was compared, as the task says.
+        upto: Option<u32>,
+        /// The result of this node's own replay: a match up to there, or a refusal.
         replay: Replay,
-        /// For a match, the short form of the claim that each drawn validator must make, in the order of their
-        /// keys. Empty for a refusal.
+        /// For a match, the short form of the claim that each drawn validator must make, for the draws of the task in
+        /// their order. Empty for a refusal.
         witnesses: Vec<u64>,
     },
     /// The work of [`Output::Remeasure`] is done.
@@ -268,7 +270,7 @@ pub enum Output {
         window: WindowIndex,
         /// The contribution in question.
         subject: Subject,
-        /// The task of replaying it.
+        /// The task of replaying it, as far as the statements differ.
         task: Box<ReplayTask>,
         /// The refusal of another validator; none if matches contradict each other.
         claimed: Option<Refusal>,

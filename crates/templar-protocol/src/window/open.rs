@@ -59,9 +59,11 @@ pub(super) struct OuterStepTaken {
 pub(super) struct Confirmed {
     /// The attempt to agree on the record in which it was made.
     pub(super) attempt: u32,
+    /// The last leaf that it compared; `None` for all of them.
+    pub(super) upto: Option<u32>,
     pub(super) replay: Replay,
-    /// For a match, the short form of the claim that each drawn validator must make.
-    pub(super) witnesses: Vec<u64>,
+    /// For a match, the short form of the claim that each drawn validator must make, where its step was reached.
+    pub(super) witnesses: Vec<Option<u64>>,
 }
 
 /// The ids of accepted entries, and the entries that wait.
@@ -258,7 +260,8 @@ impl OpenWindow {
         let mut said = BTreeMap::<(PublicKey, Kind), Vec<Envelope>>::new();
         let mut add = |kind, envelope: Envelope| said.entry((envelope.signer, kind)).or_default().push(envelope);
         // Encoding is expensive and contradictions are rare, so only their statements are encoded.
-        for signed in twice(self.contributions.by_id.values(), Signed::signer) {
+        let contributions = self.contributions.by_id.values().filter(|_| !self.contributions.further.is_empty());
+        for signed in twice(contributions, Signed::signer) {
             add(Kind::Contribution, signed.envelope());
         }
         for signed in twice(self.inboxes.values(), Signed::signer) {

@@ -8,12 +8,29 @@
 //! drawn validators in short form, so a claim without a replay contradicts every claim with one. If there is a
 //! contradiction, every validator replays that contribution, and all honest ones come to the same scores.
 //!
+//! # How far
+//!
+//! Two statements about a contribution differ first at one leaf of its trace. A refusal and a match differ at the leaf
+//! that the refusal names. Two matches differ at the first drawn step for which they have another witness. A replay up to
+//! that leaf finds at least one of the two false, and what comes behind it decides nothing. So a recheck replays as far
+//! as the last of the leaves at which any two statements first differ. It cannot begin later than at the start, because
+//! nobody publishes the states between.
+//!
+//! For example, an accuser that names the first of 64 steps costs everybody one step instead of 64. One that names a
+//! step at random costs half of a window. A false claim costs three quarters on average, since the drawn steps lie in the
+//! second half. Statements about delta, state and loss after the last step cost the whole window, as does a match
+//! beside a validator that could not fetch the bytes.
+//!
+//! Whoever replays all of it and whoever replays a part of it refute the same statements: a refusal is refuted if the
+//! replay agrees with the miner at the leaf that it names, whatever comes later.
+//!
 //! Before the record, a match also contradicts a drawn validator that could not fetch the delta, the trace or
 //! the state: a validator that has replayed has these bytes and serves them. If this node cannot fetch them
 //! either, it does not count the match. So one liar cannot shield a miner that withholds its state.
 //!
 //! Measurements are rechecked likewise (`remeasures.rs`), and contests of measurements (`contests.rs`).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use templar_manifest::{
@@ -22,7 +39,9 @@ use templar_manifest::{
 
 use super::Node;
 use super::messages::{Dispute, Output, Subject};
+use super::open::Confirmed;
 use crate::run::Judging;
+use crate::run::replay::ReplayTask;
 
 /// The result of rechecking a set of scores.
 #[derive(Default)]
@@ -50,7 +69,28 @@ struct ScoredReplay<'a> {
 /// they are of this seed.
 struct OwnReplay<'a> {
     replay: &'a Replay,
-    witnesses: Option<&'a [u64]>,
+    witnesses: Option<Cow<'a, [Option<u64>]>>,
+}
+
+impl OwnReplay<'_> {
+    /// Whether the witnesses of another validator are those that this node knows.
+    fn agrees(&self, proof: &ReplayProof) -> bool {
+        let same = |(own, said): (&Option<u64>, &u64)| own.is_none_or(|own| own == *said);
+        let agrees =
+            |own: &[Option<u64>]| own.len() == proof.witnesses.len() && own.iter().zip(&proof.witnesses).all(same);
+        self.witnesses.as_deref().is_none_or(agrees)
+    }
+}
+
+/// How far a replay got before it refused, or `None` where no bytes say so: 0 where it did not begin, else one more than
+/// the leaf that it names. A match got further than any.
+fn progress(replay: &Replay) -> Option<u64> {
+    match replay {
+        Replay::Match => Some(u64::MAX),
+        Replay::Refused(Refusal::Mismatch { step, .. }) => Some(u64::from(*step) + 1),
+        Replay::Refused(Refusal::Malformed { .. } | Refusal::WrongClaim { .. }) => Some(0),
+        Replay::Refused(Refusal::Withheld | Refusal::NotReplayed) | Replay::NotDrawn => None,
+    }
 }
 
 /// A contribution about which scores must be compared, and their statements about it.
@@ -68,6 +108,26 @@ impl<'a> ContestedCase<'a> {
     fn refuted(&self, said: &ScoredReplay<'_>) -> Refuted {
         let Subject { window, miner, .. } = self.subject;
         Refuted { validator: said.validator, score: said.score, window, miner, statement: Statement::Replay }
+    }
+
+    /// The last of the leaves at which two statements first differ, or at which one refuses. The draws of the `whole` task
+    /// are those of the witnesses. `None` where only the whole window decides.
+    fn last_difference(&self, whole: &ReplayTask, is_sought: bool) -> Option<u32> {
+        if is_sought {
+            return None;
+        }
+        let refusals = self.said_by_others().filter_map(|said| match said.replay {
+            Replay::Refused(Refusal::Withheld) | Replay::Match | Replay::NotDrawn => None,
+            refused => progress(refused).map(|progress| progress.saturating_sub(1)),
+        });
+        let steps = whole.contribution.steps;
+        let proofs = || self.said.iter().filter_map(|said| said.proof).map(|proof| &proof.witnesses);
+        let claims = proofs().flat_map(|one| proofs().map(move |other| (one, other))).filter_map(|(one, other)| {
+            let differs = whole.draws.iter().zip(one.iter().zip(other)).filter(|(_, (one, other))| one != other);
+            differs.map(|(draw, _)| draw.step(steps)).min()
+        });
+        let last = refusals.chain(claims.map(u64::from)).max().unwrap_or_default();
+        u32::try_from(last).ok().filter(|last| *last <= steps)
     }
 
     fn said_by_others(&self) -> impl Iterator<Item = &'a ScoredReplay<'a>> {
@@ -183,8 +243,9 @@ impl Node {
                 Some(found) if found.replay == said.replay => {}
                 Some(found) => {
                     rechecks.disputed.insert(said.score);
-                    // Of two reasons to refuse, one may be the mistake of a driver, and both refuse.
-                    if *found.replay == Replay::Match {
+                    // Both may refuse. Only what the replay has passed is known to be false.
+                    let (own, claim) = (progress(found.replay), progress(said.replay));
+                    if own.zip(claim).is_some_and(|(own, claim)| own > claim) {
                         rechecks.refuted.insert(case.refuted(said));
                     }
                     rechecks.disputes.push(Output::Dispute(Dispute::Refusal {
@@ -203,9 +264,7 @@ impl Node {
     /// a match, it must replay the contribution first, unless it is asked to already.
     fn recheck_matches(&self, case: &ContestedCase<'_>, is_asked: bool, rechecks: &mut Rechecks) {
         let Subject { window, miner, .. } = case.subject;
-        // After the record, a challenge decides whether the state can be fetched.
-        let drawn = case.judging.replayers().get(&miner).filter(|_| window == self.state.window());
-        let drawn = drawn.map_or(&[][..], Vec::as_slice);
+        let drawn = self.drawn_before_the_record(case);
         let Some(found) = self.finding(case, false) else {
             if contradict(case.said, drawn) && !is_asked {
                 rechecks.open.extend(self.confirm(case, None));
@@ -214,12 +273,12 @@ impl Node {
         };
         for said in case.said_by_others() {
             let Some(proof) = said.proof else { continue };
-            let holds = match (found.replay, found.witnesses) {
+            let holds = match found.replay {
                 // A validator that replays has all the bytes and serves them.
-                (Replay::Refused(Refusal::Withheld), _) => !is_sought(case.said, drawn),
-                (Replay::Match, Some(witnesses)) => proof.witnesses == witnesses,
-                (Replay::Refused(refusal), _) => !refusal.is_in_blobs(),
-                (Replay::Match | Replay::NotDrawn, _) => true,
+                Replay::Refused(Refusal::Withheld) => !is_sought(case.said, drawn),
+                Replay::Refused(refusal) => !refusal.is_in_blobs(),
+                Replay::Match => found.agrees(proof),
+                Replay::NotDrawn => true,
             };
             if !holds {
                 rechecks.disputed.insert(said.score);
@@ -234,13 +293,37 @@ impl Node {
 
     /// The output that asks for this node's own replay.
     fn confirm(&self, case: &ContestedCase<'_>, claimed: Option<Refusal>) -> Option<Output> {
-        let subject = case.subject;
-        let task = if subject.window == self.state.window() {
-            self.state.replay_task(case.judging, &subject.miner)
+        let (window, subject) = (self.state.window(), case.subject);
+        let whole = self.whole_task(case)?;
+        let last = case.last_difference(&whole, is_sought(case.said, self.drawn_before_the_record(case)));
+        let task = Box::new(last.map_or(whole.clone(), |leaf| whole.up_to(leaf)));
+        Some(Output::Confirm { window, subject, task, claimed })
+    }
+
+    /// The task of replaying all of the contribution.
+    fn whole_task(&self, case: &ContestedCase<'_>) -> Option<ReplayTask> {
+        let Subject { window, miner, .. } = case.subject;
+        if window == self.state.window() {
+            self.state.replay_task(case.judging, &miner)
         } else {
-            self.state.late_task(subject.window, &subject.miner)
-        };
-        Some(Output::Confirm { window: self.state.window(), subject, task: Box::new(task?), claimed })
+            self.state.late_task(window, &miner)
+        }
+    }
+
+    /// The validators that were drawn for a contribution of the open window. After the record, a challenge decides
+    /// whether the state can be fetched.
+    fn drawn_before_the_record<'a>(&self, case: &ContestedCase<'a>) -> &'a [PublicKey] {
+        let Subject { window, miner, .. } = case.subject;
+        let drawn = case.judging.replayers().get(&miner).filter(|_| window == self.state.window());
+        drawn.map_or(&[][..], Vec::as_slice)
+    }
+
+    /// Whether a replay up to this leaf decides everything that the statements differ about.
+    fn is_far_enough(&self, case: &ContestedCase<'_>, upto: Option<u32>) -> bool {
+        let Some(upto) = upto else { return true };
+        let is_sought = is_sought(case.said, self.drawn_before_the_record(case));
+        let last = self.whole_task(case).and_then(|whole| case.last_difference(&whole, is_sought));
+        last.is_some_and(|last| last <= upto)
     }
 
     /// This node's own finding about a contribution, if it is enough to judge another validator's refusal
@@ -249,8 +332,12 @@ impl Node {
     fn finding(&self, case: &ContestedCase<'_>, is_reason: bool) -> Option<OwnReplay<'_>> {
         let ContestedCase { me, subject, attempt, .. } = *case;
         let withheld = Replay::Refused(Refusal::Withheld);
-        if let Some(confirmed) = self.open.own.confirmed.get(&subject) {
-            let found = OwnReplay { replay: &confirmed.replay, witnesses: Some(&confirmed.witnesses[..]) };
+        let confirmed = self.open.own.confirmed.get(&subject);
+        // A refusal is the end of a replay, however far it was to go.
+        let decides =
+            |confirmed: &&Confirmed| confirmed.replay != Replay::Match || self.is_far_enough(case, confirmed.upto);
+        if let Some(confirmed) = confirmed.filter(decides) {
+            let found = OwnReplay { replay: &confirmed.replay, witnesses: Some((&confirmed.witnesses[..]).into()) };
             return Some(found).filter(|found| *found.replay != withheld || confirmed.attempt >= attempt);
         }
         let is_late = subject.window != self.state.window();
@@ -273,7 +360,8 @@ impl Node {
             };
             if enough {
                 let proof = proof.as_ref().filter(|_| is_of_seed);
-                return Some(OwnReplay { replay, witnesses: proof.map(|proof| &proof.witnesses[..]) });
+                let witnesses = proof.map(|proof| proof.witnesses.iter().copied().map(Some).collect());
+                return Some(OwnReplay { replay, witnesses });
             }
         }
         None

@@ -101,10 +101,10 @@ impl Node {
     /// Whether the contribution of every member that is not idle is here, and there is such a member.
     fn all_contributed(&self) -> bool {
         let (spec, window) = (&self.state.genesis().registration, self.state.window());
-        let awaited = || self.state.members().iter().filter(|member| !member.is_idle(spec, window));
-        let (count, here) = (awaited().count(), &self.open.contributions.first);
-        // It is asked with every entry, so what cannot be is not looked up.
-        (1..=here.len()).contains(&count) && awaited().all(|member: &Member| here.contains_key(&member.owner))
+        let here = &self.open.contributions.first;
+        let mut awaited = self.state.members().iter().filter(|member| !member.is_idle(spec, window)).peekable();
+        // It is asked with every entry. Most answers end at one of the first members, whose contribution is not here.
+        awaited.peek().is_some() && awaited.all(|member: &Member| here.contains_key(&member.owner))
     }
 
     /// The registration of each owner that came first, as many as can matter: see [`Rank::named`].

@@ -47,7 +47,7 @@ impl Simulation {
                     Ok(confirmed) => confirmed,
                     Err(error) => return self.violated(COMPUTED, who, error.to_string()),
                 };
-                self.measured(who, Measured::Confirmed { window, subject, replay, witnesses });
+                self.measured(who, Measured::Confirmed { window, subject, upto: task.upto, replay, witnesses });
             }
             Work::Remeasure { window, subject, task, since_ms } => {
                 if self.members[who].window() != window {

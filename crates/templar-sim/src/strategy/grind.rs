@@ -95,7 +95,8 @@ impl Foresight<'_> {
         let (run, commitment) = (state.run(), state.commitment_of(&committed));
         let drawn = replay::Drawn { run: &run, commitment: &commitment, seed: &state.seed_of(&committed, &reveals) };
         let miners: Vec<PublicKey> = all.into_keys().collect();
-        let replayers = replay::replayers(&state.genesis().replay, &drawn, &miners, &reveals);
+        let genesis = state.genesis();
+        let replayers = replay::replayers(&genesis.replay, &genesis.validators, &drawn, &miners, &reveals);
         let drawn = replayers.get(&contribution.miner).map_or(&[][..], Vec::as_slice);
         drawn.iter().filter(|validator| known(validator).is_none()).count()
     }

@@ -40,29 +40,28 @@ fn the_drawn_adversaries_have_less_than_a_third_of_the_stake() {
     assert!(unequal(Strategy::Silent, 4, 3).command().contains(" --stakes 8,1,8,1,8,1,1 "));
 }
 
-/// Most of the heads, with a seventh of the stake: they hold no window open and nothing is judged twice.
+/// Most of the heads, with a seventh of the stake: they hold no window open, nothing is judged twice, and the honest lose
+/// at most a hundredth of their pay.
 ///
-/// Who replays and who measures is drawn by heads. Of 35 draws of three of the seven, four have no other than these four.
-/// What they falsify there is not counted, and then nobody has replayed or measured it, so the miner is not paid for it.
-/// That costs the honest a ninth of their pay on average, and in one short run up to a third.
+/// Who replays and who measures is drawn by stake. These four alone are drawn for one contribution in 800.
 #[test]
-fn most_of_the_heads_without_the_stake_cost_the_honest_what_they_alone_are_drawn_for() {
+fn most_of_the_heads_without_the_stake_cost_the_honest_nothing() {
     let honest = run(Config { adversaries: Vec::new(), ..unequal(Strategy::Silent, 0, 5) });
     let (expected, _) = honest.earned(MemberRole::Miner, None);
-    for (strategy, least_per_mille) in [
-        (Strategy::LateValues, 990),
-        (Strategy::HalfValues, 990),
-        (Strategy::Silent, 990),
-        (Strategy::Favour, 990),
-        (Strategy::RandomScores, 667),
-        (Strategy::SkipReplays, 667),
-        (Strategy::AccuseProposing, 667),
+    for strategy in [
+        Strategy::LateValues,
+        Strategy::HalfValues,
+        Strategy::Silent,
+        Strategy::Favour,
+        Strategy::RandomScores,
+        Strategy::SkipReplays,
+        Strategy::AccuseProposing,
     ] {
         let report = run(unequal(strategy, 4, 5));
         assert_eq!(report.progress.windows, 6, "{}", strategy.name());
         let (earned, _) = report.earned(MemberRole::Miner, None);
         println!("{}: {} per mille", strategy.name(), earned * 1000 / expected);
-        assert!(earned * 1_000 >= expected * least_per_mille, "{}: {earned} of {expected}", strategy.name());
+        assert!(earned * 1_000 >= expected * 990, "{}: {earned} of {expected}", strategy.name());
         let honest = report.members.iter().filter(|member| member.strategy.is_none());
         assert!(honest.clone().all(|member| member.noticed.is_none()), "{}", strategy.name());
     }

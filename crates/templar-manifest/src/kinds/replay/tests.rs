@@ -84,6 +84,88 @@ fn more_replays_than_there_can_be_faulty_are_enough() {
     assert_eq!(least(4, &[1, 1, 1, 9]), Some(0));
 }
 
+/// The probability that the first `count` places fall to validators of a set, by all orders in which they can.
+fn alone(stakes: &[u64], faulty: usize, count: u32) -> f64 {
+    let of = |set: usize| (0..stakes.len()).filter(move |place| set >> place & 1 == 1);
+    let stake_of = |set: usize| of(set).map(|place| stakes[place]).sum::<u64>() as f64;
+    let whole = stake_of((1 << stakes.len()) - 1);
+    // The probability that exactly a set is drawn first.
+    let mut first = vec![0.0; 1 << stakes.len()];
+    first[0] = 1.0;
+    for set in 1..first.len() {
+        let before = |place: usize| set & !(1 << place);
+        let by_last = |place| first[before(place)] * stakes[place] as f64 / (whole - stake_of(before(place)));
+        first[set] = of(set).map(by_last).sum();
+    }
+    let sets = (0..first.len()).filter(|set| set & !faulty == 0 && set.count_ones() == count);
+    sets.map(|set| first[set]).sum()
+}
+
+/// The highest such probability of all sets with less than a third of the stake.
+fn worst(stakes: &[u64], count: u32) -> f64 {
+    let whole: u64 = stakes.iter().sum();
+    let stake_of = |set: usize| (0..stakes.len()).filter(move |place| set >> place & 1 == 1).map(|place| stakes[place]);
+    let faulty = (0..1usize << stakes.len()).filter(|set| stake_of(*set).sum::<u64>() * 3 < whole);
+    faulty.map(|set| alone(stakes, set, count)).fold(0.0, f64::max)
+}
+
+/// All lists of so many stakes from 1 to `most`, ascending.
+fn all_stakes(count: usize, most: u64) -> Vec<Vec<u64>> {
+    let mut lists = vec![Vec::new()];
+    for _ in 0..count {
+        let longer = |list: &Vec<u64>| {
+            let (from, list) = (list.last().copied().unwrap_or(1), list.clone());
+            (from..=most).map(move |stake| [&list[..], &[stake]].concat())
+        };
+        lists = lists.iter().flat_map(longer).collect();
+    }
+    lists
+}
+
+/// Against every set of less than a third of the stake, for every list of few and small stakes: the bound holds, it is 0
+/// exactly where the truth is, and with equal stakes it is the truth.
+#[test]
+fn no_faulty_set_is_alone_more_often_than_the_bound_says() {
+    let mut widest: f64 = 1.0;
+    for (count, most) in [(1, 4), (2, 4), (3, 6), (4, 6), (5, 5), (6, 4), (7, 3)] {
+        for stakes in all_stakes(count, most) {
+            for places in 1..=4 {
+                let bound = ReplaySpec::alone(places, &validators(&stakes)) as f64 / WHOLE as f64;
+                let (truth, cube) = (worst(&stakes, places), 1.0 / power(3.0, u64::from(places)));
+                assert!(truth <= bound * (1.0 + 1e-9), "{stakes:?} {places}: {truth} is above {bound}");
+                assert!(bound < cube, "{stakes:?} {places}: {bound}");
+                assert_eq!(bound == 0.0, truth == 0.0, "{stakes:?} {places}");
+                if stakes[0] == stakes[count - 1] {
+                    assert!((bound - truth).abs() < 1e-12, "{stakes:?} {places}: {bound}, not {truth}");
+                }
+                widest = if truth > 0.0 { widest.max(bound / truth) } else { widest };
+            }
+        }
+    }
+    println!("the bound is at most {widest:.2} times the truth");
+    // Four of seven heads with a seventh of the stake.
+    let few_large = [8, 1, 8, 1, 8, 1, 1];
+    assert!((alone(&few_large, 0b110_1010, 3) - 24.0 / 19_656.0).abs() < 1e-12);
+    assert!(worst(&few_large, 3) < 0.004 && ReplaySpec::alone(3, &validators(&few_large)) > 0);
+    assert_eq!(ReplaySpec::alone(5, &validators(&few_large)), 0);
+}
+
+/// The largest stakes that a genesis may have are counted without overflow, and more places than validators are seen.
+#[test]
+fn the_bound_of_huge_stakes_is_below_a_third_for_each_place() {
+    for stakes in [&[1 << 48; 7][..], &[1, 1 << 47, 1 << 47, (1 << 48) - 1, 1 << 48, 1 << 48, 1 << 48]] {
+        let all = validators(stakes);
+        let most = ReplaySpec::most_faulty(&all) as u32;
+        for places in 0..9 {
+            let (bound, cube) = (ReplaySpec::alone(places, &all), power(3.0, u64::from(places)));
+            assert!(bound as f64 / WHOLE as f64 <= 1.0 / cube, "{places}: {bound}");
+            assert_eq!(bound == 0, places > most, "{places}");
+        }
+    }
+    let twos = ReplaySpec::alone(2, &validators(&[1 << 48; 7]));
+    assert_eq!(twos, (WHOLE * 2).div_ceil(7).div_ceil(6));
+}
+
 #[test]
 fn every_field_is_bounded_by_name() {
     let refused = |change: &dyn Fn(&mut ReplaySpec)| {
