@@ -12,6 +12,7 @@
 mod chat;
 mod choice;
 mod error;
+mod fields;
 mod files;
 mod limits;
 mod reach;
@@ -285,7 +286,7 @@ impl Parsed {
         if is_lfs_pointer(json) {
             return Err(TokenizerError::LfsPointer);
         }
-        if let Some(field) = files::unknown_field(json) {
+        if let Some(field) = fields::unknown_field(json) {
             return Err(TokenizerError::Parse(format!("it has the field {field:?}, which no tokenizer has")));
         }
         let mut inner = guarded(|| tokenizers::Tokenizer::from_bytes(json))

@@ -3,6 +3,8 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 
 use templar_blob::MemoryBlobs;
 use templar_data::{PageReader, Split};
@@ -234,26 +236,26 @@ fn a_replay_up_to_a_leaf_goes_no_further() {
         let key = PublicKey::from_bytes([validator; 32]);
         ProofDraw::new(&recipe.run, &Hash::of(b"seed"), &key, &Hash::of(&[validator]), &id)
     };
-    let read = std::cell::Cell::new(0u32);
+    let read = AtomicU32::new(0);
     let check = |result: &WindowResult, draws: &[ProofDraw], upto| {
         let contribution = result.contribution(&recipe, None, zero(&recipe));
         let state = MinerState::zero(recipe.parameter_count());
         let claim = Claim { contribution: &contribution, trace: &result.trace };
         let start = WindowStart { task: &task, parameters: initial(&recipe).into(), state };
-        read.set(0);
+        read.store(0, Relaxed);
         let pages = |page| {
-            read.set(read.get() + 1);
+            read.fetch_add(1, Relaxed);
             reader.read(page)
         };
         replay_up_to(&recipe, start, claim, draws, upto, &pages).unwrap()
     };
     let a_step = recipe.genesis.inner.batch_sequences;
     let whole = check(&result, &[], None);
-    assert_eq!((read.get(), &whole.verdict, whole.state.is_some()), (STEPS * a_step, &Replay::Match, true));
+    assert_eq!((read.load(Relaxed), &whole.verdict, whole.state.is_some()), (STEPS * a_step, &Replay::Match, true));
     for upto in 0..=STEPS {
         let draws: Vec<ProofDraw> = (0..9).map(draw).filter(|draw| draw.step(STEPS) <= upto).collect();
         let found = check(&result, &draws, Some(upto));
-        assert_eq!((read.get(), &found.verdict), (upto * a_step, &Replay::Match));
+        assert_eq!((read.load(Relaxed), &found.verdict), (upto * a_step, &Replay::Match));
         assert_eq!((found.state, found.claims), (None, check(&result, &draws, None).claims));
         for leaf in 0..=STEPS + 1 {
             let mut other = result.clone();
@@ -262,7 +264,7 @@ fn a_replay_up_to_a_leaf_goes_no_further() {
             let tensor = recipe.tensors[1].name.clone();
             let departs = Replay::Refused(Refusal::Mismatch { step: leaf, tensor });
             assert_eq!(found, if leaf <= upto { departs } else { Replay::Match }, "{leaf} of {upto}");
-            assert_eq!(read.get(), leaf.min(upto) * a_step);
+            assert_eq!(read.load(Relaxed), leaf.min(upto) * a_step);
         }
     }
 }

@@ -228,13 +228,12 @@ fn a_rotation_hands_the_slot_to_another_node_key() {
     let claimed = contribution(&last, &owner.public(), 9);
     let entry = Entry::Envelope(Signed::sign(claimed, &owner).envelope());
     assert!(matches!(node_at.clone().step(Input::Entry(entry)), Err(Reject::NotRegistered(_))));
-    // Two contradicting statements of the new key are enough to convict it, and no third one is kept.
+    // A second statement of the new key contradicts the first, and that is noticed.
     let mut crowded = node_at.clone();
     let said = |nonce| signed_by(&contribution(&last, &owner.public(), nonce), &node);
     crowded.step(Input::Entry(said(1))).unwrap();
     let second = crowded.step(Input::Entry(said(2))).unwrap();
     assert!(second.iter().any(|output| matches!(output, Output::Equivocation { .. })), "{second:?}");
-    assert!(matches!(crowded.step(Input::Entry(said(3))), Err(Reject::TooMany { .. })));
     let mut older = registration_of(&last, &owner, &owner, Payment::Rotation);
     older.certificate.anchor = WindowIndex(1);
     older.owner_signature = older.certificate.sign(last.run(), &owner);
