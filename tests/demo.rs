@@ -12,7 +12,7 @@ use crate::verifier;
 
 /// The checkpoint in which every short demo ends, on every instruction set. It changes with the arithmetic, the
 /// model, the data or the rules.
-const SHORT_CHECKPOINT: &str = "e01f851b0ed17b123220190d56c281d48c8b36ee04a7911a0c6c432d9f7c79b4";
+const SHORT_CHECKPOINT: &str = "a73af38005a012667b96d141f2cf2c6c2be65419d2013fe199e8ff01d4043a09";
 
 /// A demo of a tiny model with three miners, not yet started.
 fn tiny_demo(home: &Path) -> Command {

@@ -115,6 +115,14 @@ fn genesis(dataset: &Dataset) -> Genesis {
                 Segment { steps: 2, from_nanos: 1_000_000, to_nanos: 3_000_000, shape: SegmentShape::Linear },
                 Segment { steps: 100, from_nanos: 3_000_000, to_nanos: 300_000, shape: SegmentShape::Cosine },
             ];
+            let questions = QuestionsSpec {
+                task: "arc_easy".to_owned(),
+                files: vec![BlobId::of(b"questions")],
+                limit: Some(100),
+                shots: 2,
+                example_files: vec![BlobId::of(b"examples")],
+            };
+            genesis.benchmarks = vec![BenchmarkSpec { every_windows: 5, measures: Measures::Questions(questions) }];
             genesis.context = vec![ContextSegment {
                 from_window: 50,
                 sequence_length: 64,

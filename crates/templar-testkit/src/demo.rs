@@ -36,7 +36,7 @@ use stage::{Stage, insecure_key};
 /// The checkpoint in which the demo ends with its default seed, miners and windows. The README prints it. A
 /// change of the arithmetic, the model, the data or the rules changes it, and the commit of such a change says
 /// why.
-pub const DEFAULT_CHECKPOINT: &str = "7379fae5c30c33896693dac9020af3197bec3acadbc4ef00d735ee4816843d6d";
+pub const DEFAULT_CHECKPOINT: &str = "c70acbeaaa62d3399a43c2a398324b3414f1c12a4f5025291e341bc3defa73c7";
 
 /// The default seed of the demo.
 pub const DEFAULT_SEED: &str = "templar";
