@@ -442,7 +442,7 @@ fn a_validator_signs_no_second_cut_and_no_foreign_checkpoint() {
 /// of four left the window closes with the miner accepted.
 #[test]
 fn a_false_refusal_is_confirmed_by_nobody() {
-    let mut cluster = Cluster::new(&[1, 1, 1, 1], 8, 1);
+    let mut cluster = Cluster::new(&[1, 1, 1, 1], 12, 1);
     cluster.cheat = nobody();
     let liar = cluster.validators[3].clone();
     cluster.silent.insert(liar.public());

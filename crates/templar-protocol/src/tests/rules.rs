@@ -231,7 +231,7 @@ proptest! {
 
 #[test]
 fn every_field_of_a_score_is_recomputed() {
-    let (state, validators, miners) = small(&[1, 1], 5);
+    let (state, validators, miners) = small(&[1, 1], 6);
     let cheat = miners[1].public();
     let judging = judging(&state, &validators, &miners);
     let judging_scores = scores(&state, &judging, &validators, &cheat);
